@@ -1,0 +1,122 @@
+//! Quantiles of durations in fixed memory: logarithmic buckets with a relative error of at most 1 %.
+//!
+//! DDSketch with fixed bounds (Masson, Rim, Lee, VLDB 2019, arXiv 1908.10693): bucket `k` holds
+//! values in `(γ^(k-1), γ^k]`, with γ = (1 + a) / (1 - a), and answers `2γ^k / (γ + 1)`. Counts are
+//! integers, so merging is exact and does not depend on the order.
+
+use super::window::Mergeable;
+
+/// Relative error of a quantile.
+const ALPHA: f64 = 0.01;
+const GAMMA: f64 = (1.0 + ALPHA) / (1.0 - ALPHA);
+/// Values are counted in microseconds from 10 µs (key 116) up to one hour (key 1101).
+const LOWEST_KEY: i32 = 116;
+const BUCKETS: usize = 986;
+
+/// Counts of durations, in microseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sketch {
+    /// Empty until the first value, so that an idle arm costs nothing.
+    counts: Vec<u32>,
+    total: u64,
+}
+
+impl Sketch {
+    /// Counts one duration in microseconds. Beyond 10 µs and one hour it counts as these.
+    pub fn add(&mut self, micros: u64) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; BUCKETS];
+        }
+        let index = (key(micros as f64) - LOWEST_KEY).clamp(0, BUCKETS as i32 - 1) as usize;
+        self.counts[index] = self.counts[index].saturating_add(1);
+        self.total += 1;
+    }
+
+    /// How many values.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.total
+    }
+
+    /// The value at quantile `q` (0 to 1) in microseconds: the smallest bucket whose cumulative count
+    /// reaches `q * count`. `None` without values.
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        if self.total == 0 {
+            return None;
+        }
+        let rank = (q.clamp(0.0, 1.0) * self.total as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let index = self.counts.iter().position(|&count| {
+            seen += u64::from(count);
+            seen >= rank
+        })?;
+        Some(value(index as i32 + LOWEST_KEY))
+    }
+}
+
+impl Mergeable for Sketch {
+    fn merge(&mut self, other: &Self) {
+        if self.counts.is_empty() {
+            self.counts.clone_from(&other.counts);
+        } else {
+            for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+                *mine = mine.saturating_add(*theirs);
+            }
+        }
+        self.total += other.total;
+    }
+}
+
+fn key(x: f64) -> i32 {
+    (x.max(1.0).ln() / GAMMA.ln()).ceil() as i32
+}
+
+fn value(key: i32) -> f64 {
+    2.0 * GAMMA.powi(key) / (GAMMA + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn known_answers() {
+        assert_eq!(key(100.0), 231);
+        assert!((value(231) - 100.494_568).abs() < 1e-5);
+        assert_eq!(key(250.0), 277);
+        assert!((value(277) - 252.177_787).abs() < 1e-5);
+        assert_eq!(key(10.0), LOWEST_KEY);
+        assert!(value(LOWEST_KEY + BUCKETS as i32 - 1) >= 3.6e9 * (1.0 - ALPHA));
+    }
+
+    #[test]
+    fn nothing_has_no_quantile() {
+        assert_eq!(Sketch::default().quantile(0.5), None);
+    }
+
+    proptest! {
+        #[test]
+        fn quantiles_are_within_one_percent(mut values in proptest::collection::vec(11_u64..3_600_000_000, 1..200), q in 0.0_f64..=1.0) {
+            let mut sketch = Sketch::default();
+            for &value in &values {
+                sketch.add(value);
+            }
+            values.sort_unstable();
+            let rank = ((q * values.len() as f64).ceil() as usize).clamp(1, values.len());
+            let exact = values[rank - 1] as f64;
+            let found = sketch.quantile(q).unwrap();
+            prop_assert!((found - exact).abs() <= exact * (ALPHA + 1e-9), "{} for {}", found, exact);
+        }
+
+        #[test]
+        fn merging_is_counting_both(a in proptest::collection::vec(1_u64..1_000_000, 0..50), b in proptest::collection::vec(1_u64..1_000_000, 0..50)) {
+            let of = |values: &[u64]| values.iter().fold(Sketch::default(), |mut sketch, &value| { sketch.add(value); sketch });
+            let mut merged = of(&a);
+            merged.merge(&of(&b));
+            let both: Vec<u64> = a.iter().chain(&b).copied().collect();
+            prop_assert_eq!(merged, of(&both));
+        }
+    }
+}
