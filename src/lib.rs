@@ -1,2 +1,4 @@
 //! Pointsman: a reverse-proxy routing gateway with two backends per route.
+pub mod clock;
+pub mod config;
 pub mod domain;

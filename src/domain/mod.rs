@@ -7,6 +7,7 @@ pub mod assignment;
 pub mod breaker;
 pub mod context;
 pub mod decision;
+pub mod fallback;
 pub mod percent;
 pub mod quality;
 pub mod sketch;

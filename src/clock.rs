@@ -1,0 +1,41 @@
+//! The only reader of time. Everything else is given `now`.
+
+#![expect(clippy::disallowed_methods, reason = "this is the one place that asks for the time")]
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use crate::domain::breaker::Millis;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The monotonic time.
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// A monotonic time as milliseconds since the process first asked, at least 1.
+#[must_use]
+pub fn millis(at: Instant) -> Millis {
+    let since = at.saturating_duration_since(*START);
+    1 + u64::try_from(since.as_millis()).unwrap_or(u64::MAX - 1)
+}
+
+/// The monotonic time in milliseconds. See [`millis`].
+#[must_use]
+pub fn now_millis() -> Millis {
+    millis(now())
+}
+
+/// The time on the wall.
+#[must_use]
+pub fn timestamp() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// How long the process has been running.
+#[must_use]
+pub fn uptime() -> Duration {
+    START.elapsed()
+}

@@ -1,0 +1,439 @@
+//! The configuration that the gateway runs with: checked, resolved, typed.
+//!
+//! Made only by `config::check` from what was typed in files and environment; nothing here can be
+//! wrong any more. Names are unique, references are resolved to indices, secrets are read.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use crate::domain::Arm;
+use crate::domain::decision::Policy;
+use crate::domain::{breaker, fallback, quality};
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data listener.
+    pub listen: Listen,
+    /// Probes and metrics, read-only.
+    pub observe: Observe,
+    /// The administrative API.
+    pub admin: Admin,
+    /// Bounds on everything a client can send.
+    pub limits: Limits,
+    /// How the process stops.
+    pub shutdown: Shutdown,
+    /// Log and access log.
+    pub log: Log,
+    /// Who asks, by kind.
+    pub contexts: Vec<ContextKind>,
+    /// What is measured.
+    pub metrics: Vec<Metric>,
+    /// The upstreams.
+    pub backends: Vec<Backend>,
+    /// The routes, in the order of their names.
+    pub routes: Vec<Route>,
+    /// SHA-256 of everything that was read (files, environment, secret files), in hex.
+    pub hash: String,
+    /// Every file that was read or looked for; a change in one of them may change the configuration.
+    pub watched: Vec<PathBuf>,
+}
+
+/// `[listen]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// Where clients connect. Needs a restart.
+    pub address: SocketAddr,
+    /// Worker threads; 0 is one a core. Needs a restart.
+    pub threads: usize,
+    /// Peers whose identity and forwarding headers count.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[observe]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observe {
+    /// Where probes and scrapers connect. Needs a restart.
+    pub address: SocketAddr,
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where operators connect. Needs a restart.
+    pub address: SocketAddr,
+    /// Hosts (without port) that the `Host` header may name, beside the address itself and localhost.
+    pub hosts: Vec<String>,
+    /// Who may do what.
+    pub tokens: Vec<Token>,
+}
+
+/// `[admin.tokens.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// The name that stands in the history.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The bearer token itself.
+    pub token: SecretString,
+}
+
+/// What a token may do; each role may do what the ones before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Read.
+    Viewer,
+    /// Change what runs.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head (request line and fields); more is answered 431.
+    pub max_head: usize,
+    /// Number of header fields; more is answered 431.
+    pub max_headers: usize,
+    /// From the first byte of a connection, or the end of the last request, to a whole head.
+    pub header_timeout: Duration,
+    /// Bytes of a request body; more is answered 413.
+    pub max_body: u64,
+    /// Client connections at the same time, in all workers together.
+    pub max_connections: usize,
+    /// Bytes of request bodies kept for replay, in all requests together.
+    pub replay_memory: u64,
+}
+
+/// `[shutdown]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shutdown {
+    /// After SIGTERM: not ready, but still accepting, for this long.
+    pub drain_delay: Duration,
+    /// Then what is in flight may end, for at most this long.
+    pub drain_timeout: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Filter directives as in `LOG_LEVEL`, for example `info,pointsman::proxy=debug`.
+    pub level: String,
+    /// Share of ordinary requests that get an access line, 0 to 1; errors and fallbacks always do.
+    pub access_sample: f64,
+    /// Whether there are access lines at all.
+    pub access: bool,
+    /// Key of the hash that stands for a user; random for each process unless the file says one.
+    pub user_hash_secret: Option<SecretString>,
+    /// Whether user keys stand in access lines as they are.
+    pub plain_user_keys: bool,
+}
+
+/// `[contexts.KIND]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextKind {
+    /// `user`, `session`, ...
+    pub name: String,
+    /// Where its key comes from: the first that is present.
+    pub key: Vec<Source>,
+}
+
+/// Where a fact about a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A request header; counts only from trusted peers.
+    Header(HeaderName),
+    /// A cookie.
+    Cookie(String),
+    /// A query parameter.
+    Query(String),
+}
+
+/// `[metrics.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metric {
+    /// The name.
+    pub name: String,
+    /// In words.
+    pub description: String,
+    /// For people: `ms`, `USD`, ...
+    pub unit: String,
+    /// The response header that carries it.
+    pub response_header: HeaderName,
+}
+
+/// Index into [`Config::backends`].
+pub type BackendIndex = usize;
+/// Index into [`Config::metrics`].
+pub type MetricIndex = usize;
+/// Index into [`Config::contexts`].
+pub type ContextIndex = usize;
+
+/// `[backends.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// The name.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub target: Target,
+    /// Another image behind the same URL is another candidate.
+    pub version: Option<String>,
+    /// How an endpoint is chosen where there are several.
+    pub balance: Balance,
+    /// How often names are resolved again.
+    pub resolve_every: Duration,
+    /// Active health checks.
+    pub health_check: Option<HealthCheck>,
+    /// TLS towards `https` endpoints.
+    pub tls: Tls,
+    /// What `Host` the upstream sees.
+    pub host: HostHeader,
+    /// Set on every request to it, replacing what the client sent. May hold secrets: never shown.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What of the client's credentials is passed on.
+    pub pass: Pass,
+    /// Requests at the same time, in all workers together.
+    pub max_in_flight: Option<u32>,
+    /// Deadlines of one attempt.
+    pub timeouts: Timeouts,
+    /// Idle upstream connections: how long, and how many for each worker and endpoint.
+    pub keepalive: Keepalive,
+    /// How its circuit breaker behaves. Always there for candidates.
+    pub breaker: breaker::Settings,
+    /// Whether the file asks for a breaker, so that it holds for the control arm too.
+    pub breaker_for_control: bool,
+    /// Statuses that count as failure.
+    pub failure_status: Vec<StatusCode>,
+}
+
+/// Where a backend is.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// One or more endpoints.
+    Endpoints(Vec<Endpoint>),
+    /// No upstream at all: this answer.
+    Respond(FixedAnswer),
+    /// `url = ""`, an unset variable: there is no such backend now.
+    Off,
+}
+
+/// One URL of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whether it is `https`.
+    pub tls: bool,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port, the scheme's default filled in.
+    pub port: u16,
+    /// `host[:port]` as it stands in `Host`.
+    pub authority: HeaderValue,
+    /// Path that precedes the request's; empty or begins with `/`, and does not end with one.
+    pub base_path: String,
+    /// Share among the endpoints, at least 1.
+    pub weight: usize,
+}
+
+/// A backend without an upstream.
+#[derive(Debug, Clone)]
+pub struct FixedAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields, `content-type` among them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, by weight.
+    RoundRobin,
+    /// By the user key, so that a user finds warm caches; round robin without a key.
+    Consistent,
+}
+
+/// `[backends.NAME.health_check]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The path to GET (2xx or 3xx is healthy), or `None` for a TCP connect alone.
+    pub path: Option<String>,
+    /// Between two checks.
+    pub interval: Duration,
+    /// Of one check.
+    pub timeout: Duration,
+    /// Successes in a row that make an endpoint healthy.
+    pub healthy_after: usize,
+    /// Failures in a row that make it unhealthy.
+    pub unhealthy_after: usize,
+}
+
+/// `[backends.NAME.tls]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM of the certificate authorities to trust instead of the system's.
+    pub ca: Option<Bytes>,
+    /// The name to ask for and to verify, where it is not the URL's host.
+    pub sni: Option<String>,
+    /// Accept any certificate.
+    pub insecure: bool,
+}
+
+/// What `Host` the upstream sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The endpoint's own authority.
+    Backend,
+    /// What the client sent.
+    Client,
+    /// This.
+    Fixed(HeaderValue),
+}
+
+/// What of the client's credentials is passed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// `authorization` and `proxy-authorization`.
+    pub authorization: bool,
+    /// `cookie`.
+    pub cookie: bool,
+    /// The headers that `[contexts]` reads keys from.
+    pub identity: bool,
+}
+
+/// Deadlines of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection, TLS among it.
+    pub connect: Duration,
+    /// From the request being sent to the response head.
+    pub first_byte: Duration,
+    /// Between two pieces of a body, in either direction.
+    pub idle: Duration,
+}
+
+/// Idle upstream connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Closed after this long without use.
+    pub idle: Duration,
+    /// Kept for each worker and endpoint.
+    pub max_idle: usize,
+}
+
+/// `[routes.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The name.
+    pub name: Arc<str>,
+    /// Which requests it takes; `None` for a route that is a flag only.
+    pub matches: Option<Match>,
+    /// The trusted backend.
+    pub control: BackendIndex,
+    /// The new backend.
+    pub candidate: BackendIndex,
+    /// The kind whose key splits.
+    pub split_by: ContextIndex,
+    /// The split itself. `enabled` is false when the candidate's URL is empty.
+    pub policy: Policy,
+    /// What to do without a key.
+    pub missing_key: MissingKey,
+    /// Tester's override.
+    pub override_header: Option<Override>,
+    /// From arrival to the last byte, both tries together.
+    pub deadline: Option<Duration>,
+    /// Replaces the matched prefix of the path.
+    pub rewrite_prefix: Option<String>,
+    /// Changes to the request's fields.
+    pub request_headers: HeaderChanges,
+    /// Changes to the response's fields.
+    pub response_headers: HeaderChanges,
+    /// The quality gate.
+    pub quality_gate: Option<QualityGate>,
+    /// What control answers when the candidate fails.
+    pub fallback: fallback::Settings,
+    /// Who is told which arm served.
+    pub expose: Expose,
+}
+
+/// Which requests a route takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Lower-case host without port; `None` matches any.
+    pub host: Option<String>,
+    /// Path prefix, by whole segments: `/a` takes `/a` and `/a/b`, not `/ab`. Begins with `/`, and
+    /// does not end with one unless it is all.
+    pub path: String,
+    /// Methods; empty matches any.
+    pub methods: Vec<Method>,
+}
+
+/// `missing_key`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingKey {
+    /// Control serves.
+    Control,
+    /// The client gets a sticky anonymous id as a cookie.
+    Cookie,
+}
+
+/// `[routes.NAME.override]`.
+#[derive(Debug, Clone)]
+pub struct Override {
+    /// The header, `x-pointsman-override` by default. Its value is `ARM KEY`, for example `candidate s3cret`.
+    pub header: HeaderName,
+    /// The key that the tester must know.
+    pub key: SecretString,
+}
+
+/// Changes to header fields, in this order: remove, set, add.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderChanges {
+    /// Taken away.
+    pub remove: Vec<HeaderName>,
+    /// Put in place of what is there.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Put beside what is there.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// `[routes.NAME.quality_gate]`.
+#[derive(Debug, Clone)]
+pub struct QualityGate {
+    /// The metric it judges.
+    pub metric: MetricIndex,
+    /// How it judges.
+    pub settings: quality::Settings,
+}
+
+/// Who is told which arm served (`x-pointsman-arm`, `x-pointsman-reason`, `server-timing`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expose {
+    /// Trusted peers.
+    Trusted,
+    /// Everybody.
+    Always,
+    /// Nobody.
+    Never,
+}
+
+impl Route {
+    /// The backend of an arm.
+    #[must_use]
+    pub const fn backend(&self, arm: Arm) -> BackendIndex {
+        match arm {
+            Arm::Control => self.control,
+            Arm::Candidate => self.candidate,
+        }
+    }
+}
