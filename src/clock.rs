@@ -39,3 +39,14 @@ pub fn timestamp() -> jiff::Timestamp {
 pub fn uptime() -> Duration {
     START.elapsed()
 }
+
+/// A new UUIDv7 (RFC 9562): unique, and sorted by the time on the wall.
+#[must_use]
+pub fn new_uuid() -> uuid::Uuid {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut random = [0_u8; 10];
+    random[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
+    random[8..].copy_from_slice(&fastrand::u16(..).to_le_bytes());
+    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}

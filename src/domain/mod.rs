@@ -4,6 +4,7 @@
 //! folder imports from outside of it (`tests/architecture.rs`).
 
 pub mod assignment;
+pub mod attempt;
 pub mod breaker;
 pub mod context;
 pub mod decision;

@@ -1,0 +1,246 @@
+//! What is running: one [`Snapshot`] behind an `ArcSwap`, swapped as a whole.
+//!
+//! A request loads exactly one snapshot and keeps it to its end. Only the reload path and the
+//! controller publish. What must outlive a reload belongs to a name and is kept in the registry:
+//! a breaker to its backend, gate and counts to their route ([`state`]).
+
+pub mod routes;
+pub mod state;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::clock;
+use crate::config::{Config, Loaded};
+use crate::domain::breaker::Millis;
+use crate::domain::context::Contexts;
+use crate::domain::decision::{self, Decision, Health};
+use crate::measure::counters::WorkerCounters;
+use crate::upstream::{BuildError, Upstream};
+
+pub use routes::{RouteIndex, RouteTable};
+pub use state::{BackendState, RouteState};
+
+/// Everything a request needs to know, whole and unchanging.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the configurations that this process has run with, from 1.
+    pub generation: u64,
+    /// The configuration, with where each value came from.
+    pub loaded: Loaded,
+    /// When it was published.
+    pub published_at: jiff::Timestamp,
+    /// Which route takes a request.
+    pub table: RouteTable,
+    /// State of the routes, in the order of `Config::routes`.
+    pub routes: Vec<Arc<RouteState>>,
+    /// State of the backends, in the order of `Config::backends`.
+    pub backends: Vec<LiveBackend>,
+}
+
+/// A backend as it runs.
+#[derive(Debug, Clone)]
+pub struct LiveBackend {
+    /// Breaker, bulkhead, throttle.
+    pub state: Arc<BackendState>,
+    /// Its endpoints, if it has any.
+    pub upstream: Option<Arc<Upstream>>,
+}
+
+impl Snapshot {
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// The health of a route's candidate as `decide` wants it.
+    #[must_use]
+    pub fn health(&self, route: RouteIndex, now: Millis) -> Health {
+        let definition = &self.config().routes[route];
+        let backend = &self.config().backends[definition.candidate];
+        let state = &self.backends[definition.candidate].state;
+        let probes = |gate: &crate::config::model::QualityGate| {
+            (self.routes[route].gate(), crate::domain::assignment::Share::new(gate.settings.probe_percent))
+        };
+        Health {
+            breaker: state.view(now, &backend.breaker),
+            rate_limited: state.is_throttled(now),
+            gate: definition.quality_gate.as_ref().map(probes),
+            busy: state.is_busy(backend.max_in_flight),
+        }
+    }
+
+    /// Decides for a route, as a request at `now` would be decided.
+    #[must_use]
+    pub fn decide(&self, route: RouteIndex, contexts: &Contexts<'_>, now: Millis) -> (Decision, Health) {
+        let health = self.health(route, now);
+        (decision::decide(&self.config().routes[route].policy, contexts, &health), health)
+    }
+
+    /// The index of the route with this name.
+    #[must_use]
+    pub fn route_named(&self, name: &str) -> Option<RouteIndex> {
+        self.config().routes.iter().position(|route| &*route.name == name)
+    }
+}
+
+/// What came of the attempts to reload.
+#[derive(Debug, Clone, Default)]
+pub struct ReloadStatus {
+    /// Whether the last attempt succeeded; true before any.
+    pub failed: bool,
+    /// The report of the last attempt, when it failed.
+    pub error: Option<String>,
+    /// When a configuration was last published.
+    pub succeeded_at: Option<jiff::Timestamp>,
+    /// Counts by result (`applied`, `unchanged`, `failed`) and trigger (`watch`, `poll`, `signal`, `api`).
+    pub counts: HashMap<(&'static str, &'static str), u64>,
+    /// Keys that were changed in the file and take effect only after a restart.
+    pub restart_required: Vec<String>,
+    /// How changes are noticed: `inotify+poll`, or `poll` alone.
+    pub watching: &'static str,
+}
+
+/// The running configuration and everything that belongs to names.
+#[derive(Debug)]
+pub struct Live {
+    current: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+    registry: Mutex<Registry>,
+    reloads: Mutex<ReloadStatus>,
+    ready: AtomicBool,
+    /// Counts of each worker beside routes.
+    pub workers: Box<[WorkerCounters]>,
+    /// The background tasks of new upstreams run here.
+    background: tokio::runtime::Handle,
+}
+
+/// State by name. It only grows: a route that comes back finds its counts.
+#[derive(Debug, Default)]
+struct Registry {
+    routes: HashMap<Arc<str>, Arc<RouteState>>,
+    backends: HashMap<Arc<str>, LiveBackend>,
+}
+
+impl Live {
+    /// Publishes the first configuration, for this many workers.
+    ///
+    /// # Errors
+    /// When a backend cannot be built, for example because its certificates cannot be read.
+    pub fn new(loaded: Loaded, workers: usize, background: tokio::runtime::Handle) -> Result<Arc<Self>, BuildError> {
+        let mut registry = Registry::default();
+        let snapshot = registry.snapshot(loaded, 1, workers, &background)?;
+        Ok(Arc::new(Self {
+            current: ArcSwap::from_pointee(snapshot),
+            generation: AtomicU64::new(1),
+            registry: Mutex::new(registry),
+            reloads: Mutex::new(ReloadStatus { succeeded_at: Some(clock::timestamp()), ..ReloadStatus::default() }),
+            ready: AtomicBool::new(true),
+            workers: std::iter::repeat_with(WorkerCounters::default).take(workers).collect(),
+            background,
+        }))
+    }
+
+    /// The running snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The running generation: changes after the snapshot has.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Publishes a configuration. Returns its generation.
+    ///
+    /// # Errors
+    /// When a backend cannot be built; what ran before goes on.
+    pub fn publish(&self, loaded: Loaded) -> Result<u64, BuildError> {
+        // The lock is held to the end, so that of two publications the later one stays.
+        let mut registry = lock(&self.registry);
+        let generation = self.generation() + 1;
+        let snapshot = registry.snapshot(loaded, generation, self.workers.len(), &self.background)?;
+        self.current.store(Arc::new(snapshot));
+        self.generation.store(generation, Ordering::Release);
+        Ok(generation)
+    }
+
+    /// What came of reloads; for reading and for the reload path.
+    pub fn reloads(&self) -> MutexGuard<'_, ReloadStatus> {
+        lock(&self.reloads)
+    }
+
+    /// Whether this process wants traffic. Does not depend on backends: they fail alone.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Asks for no more traffic, as the first step of stopping.
+    pub fn set_unready(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Registry {
+    fn snapshot(
+        &mut self,
+        loaded: Loaded,
+        generation: u64,
+        workers: usize,
+        background: &tokio::runtime::Handle,
+    ) -> Result<Snapshot, BuildError> {
+        let mut upstreams = Vec::with_capacity(loaded.config.backends.len());
+        for backend in &loaded.config.backends {
+            let kept = self.backends.get(&backend.name).and_then(|live| live.upstream.clone());
+            upstreams.push(match kept.filter(|upstream| upstream.serves(backend)) {
+                Some(upstream) => Some((upstream, false)),
+                None => Upstream::new(backend)?.map(|upstream| (upstream, true)),
+            });
+        }
+        // From here on nothing can fail: the registry changes only when the snapshot stands.
+        let backends = loaded.config.backends.iter().zip(upstreams);
+        let backends = backends
+            .map(|(backend, upstream)| self.backend(&backend.name, upstream, background))
+            .collect();
+        let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
+        let table = RouteTable::new(&loaded.config);
+        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends })
+    }
+
+    fn backend(
+        &mut self,
+        name: &Arc<str>,
+        upstream: Option<(Arc<Upstream>, bool)>,
+        background: &tokio::runtime::Handle,
+    ) -> LiveBackend {
+        let upstream = upstream.map(|(upstream, fresh)| {
+            if fresh {
+                upstream.spawn_background(background);
+            }
+            upstream
+        });
+        let known = self.backends.get(name).map(|live| Arc::clone(&live.state));
+        let state = known.unwrap_or_else(|| Arc::new(BackendState::new(Arc::clone(name))));
+        let live = LiveBackend { state, upstream };
+        self.backends.insert(Arc::clone(name), live.clone());
+        live
+    }
+
+    fn route(&mut self, name: &Arc<str>, workers: usize) -> Arc<RouteState> {
+        let id = u32::try_from(self.routes.len()).unwrap_or(u32::MAX);
+        let new = || Arc::new(RouteState::new(Arc::clone(name), id, workers));
+        Arc::clone(self.routes.entry(Arc::clone(name)).or_insert_with(new))
+    }
+}
+
+/// What a panicking holder left behind is whole: every change under these locks is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

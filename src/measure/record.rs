@@ -1,0 +1,52 @@
+//! The record of one settled request: fixed size, so that a ring of them is a bound on memory.
+
+use crate::domain::Arm;
+use crate::domain::attempt::Outcome;
+use crate::domain::breaker::Millis;
+use crate::domain::decision::Reason;
+use crate::domain::percent::Percent;
+
+/// Records a ring holds for each worker: 100 ms of 40,000 requests a second.
+pub const RING_CAPACITY: usize = 4_096;
+
+/// One settled request.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    /// Number of the route; see `live::RouteState::id`.
+    pub route: u32,
+    /// When it was settled.
+    pub at: Millis,
+    /// The arm that was assigned.
+    pub assigned: Arm,
+    /// The arm that served.
+    pub served: Arm,
+    /// Why.
+    pub reason: Reason,
+    /// The percentage by which it was drawn, if a hash drew it.
+    pub randomised: Option<Percent>,
+    /// What the client saw; 0 for nothing.
+    pub status: u16,
+    /// From arrival to the last byte.
+    pub duration_micros: u64,
+    /// The tries, in order.
+    pub attempts: [Option<Attempt>; 2],
+    /// The user's statistical bucket, if there is a key.
+    pub statistical_bucket: Option<u16>,
+    /// The user's sample, if there is a key.
+    pub user_sample: Option<u64>,
+}
+
+/// One try at one arm.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt {
+    /// The arm.
+    pub arm: Arm,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From sending to the response head, if there was one.
+    pub first_byte_micros: Option<u64>,
+    /// From the decision to send to the last byte.
+    pub duration_micros: u64,
+    /// The value of the route's gate metric in the response, if there was one.
+    pub score: Option<f64>,
+}

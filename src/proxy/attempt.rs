@@ -1,0 +1,247 @@
+//! One try at one backend: an address, a connection, the request, the head of the answer.
+//!
+//! A connection from the pool may have been closed by the other side in the very moment we use it.
+//! Then the request is sent once more on a fresh one, if it was never sent or may be repeated; that
+//! is still the same attempt.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+
+use super::pool::{Pooled, Sender};
+use super::problem::Problem;
+use super::reply::Connection;
+use super::timer::Timer;
+use super::upload::{SharedUpload, UploadBody, UploadError};
+use super::worker::Worker;
+use crate::clock;
+use crate::config::model::{Backend, Timeouts};
+use crate::domain::fallback::Cause;
+use crate::upstream::{Address, ConnectError};
+
+/// A pooled connection idle for less than this is taken to be alive: the request is sent without
+/// keeping a copy for a second sending.
+const SURELY_ALIVE: Duration = Duration::from_millis(500);
+
+/// Idle keep-alive connections read at most this much ahead.
+const UPSTREAM_BUFFER_BYTES: usize = 256 * 1024;
+
+/// How a try failed before the head of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The backend's fault.
+    Backend(Cause, Problem),
+    /// The client's body was too large, stopped, or broke.
+    Client(ClientFault),
+}
+
+/// What the client did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientFault {
+    /// The body is larger than allowed.
+    TooLarge,
+    /// The body stopped coming for longer than `idle`.
+    Stalled,
+    /// The client went away.
+    Gone,
+}
+
+/// What is to be sent; taken apart when it is sent for the last time.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) upload: Option<SharedUpload>,
+    pub(crate) idempotent: bool,
+}
+
+/// The head of an answer, with the connection that its body comes on.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) connection: Connection,
+}
+
+/// Where and how long one try may go.
+pub(crate) struct Try<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) backend: &'a Backend,
+    pub(crate) address: &'a Address,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Try<'_> {
+    /// Sends the request and waits for the head of the answer.
+    pub(crate) async fn send(&self, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
+        let now = clock::now();
+        let Some(Pooled { sender, idle_for }) = self.worker.pool().take(self.address.id, now) else {
+            return self.send_fresh(outgoing, timer).await;
+        };
+        let may_repeat = outgoing.idempotent && idle_for >= SURELY_ALIVE;
+        let copy = may_repeat.then(|| outgoing.copy());
+        match self.exchange(sender, outgoing, timer).await {
+            Ok(answer) => Ok(answer),
+            Err(Broken::Unsent(outgoing)) => self.send_fresh(*outgoing, timer).await,
+            Err(Broken::Failed(Failure::Backend(Cause::Reset, problem))) => match copy.filter(Outgoing::can_send) {
+                Some(copy) => self.send_fresh(copy, timer).await,
+                None => Err(Failure::Backend(Cause::Reset, problem)),
+            },
+            Err(Broken::Failed(failure)) => Err(failure),
+        }
+    }
+
+    async fn send_fresh(&self, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
+        let sender = self.connect(timer).await?;
+        self.exchange(sender, outgoing, timer).await.map_err(|broken| match broken {
+            Broken::Failed(failure) => failure,
+            Broken::Unsent(_) => Failure::Backend(Cause::Reset, Problem::Reset),
+        })
+    }
+
+    async fn connect(&self, timer: &mut Timer) -> Result<Sender, Failure> {
+        let until = self.bounded(clock::now() + self.backend.timeouts.connect);
+        let connected = with_deadline(timer, until, self.address.connect()).await;
+        let io = match connected {
+            None => return Err(Failure::Backend(Cause::Connect, Problem::Timeout)),
+            Some(Err(ConnectError::Tcp(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Connect)),
+            Some(Err(ConnectError::Tls(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Tls)),
+            Some(Ok(connection)) => TokioIo::new(connection),
+        };
+        let handshake =
+            hyper::client::conn::http1::Builder::new().max_buf_size(UPSTREAM_BUFFER_BYTES).handshake::<_, UploadBody>(io);
+        let (sender, connection) =
+            handshake.await.map_err(|_| Failure::Backend(Cause::Connect, Problem::Connect))?;
+        tokio::task::spawn_local(async move {
+            // How a connection ends is known from the exchange on it.
+            let _ended = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    async fn exchange(&self, mut sender: Sender, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Broken> {
+        let sent_at = clock::now();
+        let Outgoing { method, uri, headers, upload, idempotent } = outgoing;
+        let body = upload.as_ref().map_or(UploadBody::EMPTY, |upload| upload.next_body(sent_at));
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let mut answer = pin!(sender.try_send_request(request));
+        let wait = Wait { timeouts: self.backend.timeouts, sent_at, deadline: self.deadline };
+        let answered = poll_fn(|cx| {
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answered));
+            }
+            loop {
+                let (until, expired) = wait.until(upload.as_ref());
+                if timer.poll_until(cx, until).is_pending() {
+                    return Poll::Pending;
+                }
+                // A piece may have moved since the deadline was computed.
+                if wait.until(upload.as_ref()).0 <= until {
+                    return Poll::Ready(Err(expired));
+                }
+            }
+        })
+        .await
+        .map_err(Broken::Failed)?;
+        match answered {
+            Ok(response) => {
+                let connection =
+                    Connection { sender, address: self.address.id, keepalive: self.backend.keepalive };
+                Ok(Answer { response, connection })
+            }
+            Err(mut error) => Err(match (upload.as_ref().and_then(SharedUpload::failure), error.take_message()) {
+                (Some(fault), _) => Broken::Failed(Failure::Client(fault.into())),
+                (None, Some(unsent)) => {
+                    let (parts, _) = unsent.into_parts();
+                    let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
+                    Broken::Unsent(Box::new(Outgoing { method, uri, headers, upload, idempotent }))
+                }
+                (None, None) if error.error().is_parse() => {
+                    Broken::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer))
+                }
+                (None, None) => Broken::Failed(Failure::Backend(Cause::Reset, Problem::Reset)),
+            }),
+        }
+    }
+
+    fn bounded(&self, until: Instant) -> Instant {
+        self.deadline.map_or(until, |deadline| deadline.min(until))
+    }
+}
+
+/// Why a sending on one connection gave no answer.
+enum Broken {
+    /// The connection was closed before anything was written; here is the request again.
+    Unsent(Box<Outgoing>),
+    /// It failed.
+    Failed(Failure),
+}
+
+impl Outgoing {
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            upload: self.upload.clone(),
+            idempotent: self.idempotent,
+        }
+    }
+
+    fn can_send(&self) -> bool {
+        self.upload.as_ref().is_none_or(SharedUpload::can_replay)
+    }
+}
+
+impl From<UploadError> for ClientFault {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::TooLarge => Self::TooLarge,
+            UploadError::Broken | UploadError::Revoked => Self::Gone,
+        }
+    }
+}
+
+/// The deadlines while a request is out and its answer has not begun.
+struct Wait {
+    timeouts: Timeouts,
+    sent_at: Instant,
+    deadline: Option<Instant>,
+}
+
+impl Wait {
+    /// The next deadline, and what it means when it passes.
+    fn until(&self, upload: Option<&SharedUpload>) -> (Instant, Failure) {
+        let late = Failure::Backend(Cause::Timeout, Problem::Timeout);
+        let (until, failure) = match upload.map(SharedUpload::progress) {
+            None => (self.sent_at + self.timeouts.first_byte, late),
+            Some(progress) if progress.finished => (progress.at + self.timeouts.first_byte, late),
+            Some(progress) if progress.waiting_for_client => {
+                (progress.at + self.timeouts.idle, Failure::Client(ClientFault::Stalled))
+            }
+            Some(progress) => (progress.at + self.timeouts.idle, late),
+        };
+        match self.deadline {
+            Some(deadline) if deadline < until => (deadline, late),
+            Some(_) | None => (until, failure),
+        }
+    }
+}
+
+/// Runs a future until a deadline; `None` when it passed.
+async fn with_deadline<T>(timer: &mut Timer, until: Instant, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        timer.poll_until(cx, until).map(|()| None)
+    })
+    .await
+}

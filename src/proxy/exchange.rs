@@ -1,0 +1,520 @@
+//! The way of one request, from its head to the head of its answer.
+//!
+//! 1. arrive and be checked, 2. who asks, 3. where to, 4. may we, 5. send, 6. answer or fall back,
+//! 7. stream ([`super::reply`]), 8. settle ([`super::ledger`]).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+
+use super::admission;
+use super::attempt::{Answer, ClientFault, Failure, Outgoing, Try};
+use super::headers::{self, HopWishes, Peer};
+use super::identity::{self, Found};
+use super::ledger::{Ledger, RequestFacts};
+use super::problem::Problem;
+use super::reply::{Reply, Stream};
+use super::respond;
+use super::timer::Timer;
+use super::tunnel;
+use super::upload::{SharedUpload, UploadLimits};
+use super::worker::Worker;
+use crate::clock;
+use crate::config::model::{MissingKey, Target};
+use crate::domain::Arm;
+use crate::domain::attempt::Outcome;
+use crate::domain::breaker::{Lease, View};
+use crate::domain::context::Contexts;
+use crate::domain::decision::{self, Decision, Health, Reason};
+use crate::domain::fallback::{Cause, Replay, Situation};
+use crate::live::{RouteIndex, Snapshot};
+
+/// The client is gone, or must go: the connection is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the client went away")]
+pub(crate) struct Gone;
+
+/// Serves one request.
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Response<Reply>, Gone> {
+    let arrived = clock::now();
+    let snapshot = worker.snapshot();
+    let (mut parts, incoming) = request.into_parts();
+    let request_id = headers::request_id(&mut parts.headers, new_request_id);
+    let (host, route) = match route(&snapshot, &parts, &incoming) {
+        Ok(routed) => routed,
+        Err(problem) => {
+            let counters = worker.counters();
+            if problem == Problem::NoRoute { counters.unrouted.add(1) } else { counters.rejected.add(1) }
+            return Ok(problem.into_response(&request_id, None));
+        }
+    };
+    let trusted = peer.is_trusted(&snapshot);
+    let who = identify(&worker, &snapshot, route, &parts, trusted);
+    let contexts = Contexts { key: who.key.as_deref(), override_arm: who.override_arm };
+    let (decision, lease, retry_after) = decide(&snapshot, route, &contexts, arrived);
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let facts = RequestFacts { method: parts.method.clone(), uri: parts.uri.clone(), request_id, key: who.key };
+    let wishes = headers::prepare_request(&mut parts, &peer, trusted, &host);
+    headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
+    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Arc::clone(&snapshot), route, arrived, decision, facts));
+    let exchange = Exchange {
+        upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
+        idempotent: parts.method.is_idempotent(),
+        timer: Timer::default(),
+        upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
+        set_cookie: who.set_cookie,
+        ledger,
+        parts,
+        wishes,
+        host,
+        trusted,
+    };
+    exchange.run(lease, retry_after).await
+}
+
+/// Checks a request and finds its route.
+fn route(snapshot: &Snapshot, parts: &Parts, incoming: &Incoming) -> Result<(HeaderValue, RouteIndex), Problem> {
+    let host = admission::check(parts)?;
+    if incoming.size_hint().lower() > snapshot.config().limits.max_body {
+        return Err(Problem::ContentTooLarge);
+    }
+    let name = admission::without_port(&host);
+    let route = snapshot.table.find(name, parts.uri.path(), &parts.method).ok_or(Problem::NoRoute)?;
+    Ok((host, route))
+}
+
+/// Who asks, as far as the decision is concerned.
+struct Who {
+    key: Option<Box<str>>,
+    override_arm: Option<Arm>,
+    set_cookie: Option<HeaderValue>,
+}
+
+fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, parts: &Parts, trusted: bool) -> Who {
+    let config = snapshot.config();
+    let definition = &config.routes[route];
+    let override_arm = identity::overridden(definition.override_header.as_ref(), &parts.headers);
+    let sources = &config.contexts[definition.split_by].key;
+    let key: Option<Box<str>> = match identity::find_key(sources, parts, trusted) {
+        Found::Key(key) => Some(key.into()),
+        Found::Untrusted => {
+            worker.note_untrusted();
+            None
+        }
+        Found::Nothing => None,
+    };
+    if key.is_some() || definition.missing_key == MissingKey::Control {
+        return Who { key, override_arm, set_cookie: None };
+    }
+    if let Some(id) = identity::cookie(&parts.headers, identity::ANONYMOUS_COOKIE).filter(|id| !id.is_empty()) {
+        return Who { key: Some(id.into()), override_arm, set_cookie: None };
+    }
+    let id = clock::new_uuid().to_string();
+    let secure = trusted && headers::has_token(&parts.headers, &headers::X_FORWARDED_PROTO, "https");
+    let set_cookie = identity::anonymous_cookie(&id, secure);
+    Who { key: Some(id.into()), override_arm, set_cookie }
+}
+
+/// Decides, and takes the right to a probe where one is due. The duration says when a refused
+/// control's breaker may be asked again.
+fn decide(
+    snapshot: &Snapshot,
+    route: RouteIndex,
+    contexts: &Contexts<'_>,
+    now: Instant,
+) -> (Decision, Option<Lease>, Option<Duration>) {
+    let now = clock::millis(now);
+    let (mut decision, health) = snapshot.decide(route, contexts, now);
+    if decision.reason != Reason::BreakerOpen || health.breaker != View::ProbeDue {
+        return (decision, None, None);
+    }
+    let definition = &snapshot.config().routes[route];
+    // Would it be served, were the breaker closed? A probe that the gate refuses proves nothing.
+    let through = decision::decide(&definition.policy, contexts, &Health { breaker: View::Pass, ..health });
+    if through.serve == Arm::Control {
+        return (decision, None, None);
+    }
+    let settings = &snapshot.config().backends[definition.candidate].breaker;
+    let lease = snapshot.backends[definition.candidate].state.lease(now, settings);
+    if lease.is_some() {
+        decision.serve = Arm::Candidate;
+        decision.reason = Reason::BreakerProbe;
+    }
+    (decision, lease, None)
+}
+
+fn upload(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: RouteIndex,
+    parts: &Parts,
+    incoming: Incoming,
+    arm: Arm,
+    now: Instant,
+) -> Option<SharedUpload> {
+    if incoming.is_end_stream() {
+        return None;
+    }
+    let limits = &snapshot.config().limits;
+    let fallback = &snapshot.config().routes[route].fallback;
+    let may_repeat = arm == Arm::Candidate && (parts.method.is_idempotent() || fallback.replay == Replay::Always);
+    let fits = incoming.size_hint().lower() <= fallback.replay_body;
+    let keep = if may_repeat && fits { fallback.replay_body } else { 0 };
+    let limits = UploadLimits { max_body: limits.max_body, keep, keep_all: limits.replay_memory };
+    Some(SharedUpload::new(incoming, limits, Arc::clone(worker.replay_memory()), now))
+}
+
+fn new_request_id() -> HeaderValue {
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = clock::new_uuid().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// A request on its way, until the head of its answer.
+struct Exchange {
+    parts: Parts,
+    upload: Option<SharedUpload>,
+    idempotent: bool,
+    ledger: Box<Ledger>,
+    timer: Timer,
+    upgrade: Option<OnUpgrade>,
+    wishes: HopWishes,
+    host: HeaderValue,
+    set_cookie: Option<HeaderValue>,
+    trusted: bool,
+}
+
+/// What came of one arm.
+enum Tried {
+    /// The head of an answer, checked, with how the attempt ends if the rest comes.
+    Answer(Box<Answer>, Outcome),
+    /// A fixed answer of the file.
+    Fixed(Response<Reply>),
+    /// Nothing that can be passed on.
+    Failed(Failure),
+    /// The arm was not asked: its bulkhead or breaker refused.
+    Refused(Problem),
+}
+
+impl Exchange {
+    async fn run(mut self, lease: Option<Lease>, retry_after: Option<Duration>) -> Result<Response<Reply>, Gone> {
+        if self.ledger.reason == Reason::Busy && !self.ledger.route().fallback.on.contains(Cause::Busy) {
+            self.ledger.suppress(Cause::Busy);
+            return Ok(self.refuse(Problem::Busy, retry_after));
+        }
+        if self.ledger.served == Arm::Candidate {
+            match self.attempt(Arm::Candidate, lease).await {
+                Tried::Answer(answer, outcome) => match cause_of(outcome) {
+                    Some(cause) if self.may_fall_back(cause) => {
+                        drop(answer);
+                        self.fall_back(cause, outcome);
+                    }
+                    Some(_) | None => return self.answer(*answer, outcome),
+                },
+                Tried::Fixed(response) => return Ok(self.settle_fixed(response)),
+                Tried::Failed(Failure::Client(fault)) => return self.blame_client(fault),
+                Tried::Failed(Failure::Backend(cause, problem)) => {
+                    if !self.may_fall_back(cause) {
+                        self.ledger.end(cause.into(), clock::now());
+                        return Ok(self.refuse(problem, None));
+                    }
+                    self.fall_back(cause, cause.into());
+                }
+                Tried::Refused(_) => {
+                    self.ledger.served = Arm::Control;
+                    self.ledger.reason = Reason::Busy;
+                }
+            }
+        }
+        match self.attempt(Arm::Control, None).await {
+            Tried::Answer(answer, outcome) => self.answer(*answer, outcome),
+            Tried::Fixed(response) => Ok(self.settle_fixed(response)),
+            Tried::Failed(Failure::Client(fault)) => self.blame_client(fault),
+            Tried::Failed(Failure::Backend(cause, problem)) => {
+                self.ledger.end(cause.into(), clock::now());
+                Ok(self.refuse(problem, None))
+            }
+            Tried::Refused(problem) => Ok(self.refuse(problem, retry_after)),
+        }
+    }
+
+    /// Asks one arm.
+    async fn attempt(&mut self, arm: Arm, lease: Option<Lease>) -> Tried {
+        let snapshot = Arc::clone(self.ledger.snapshot());
+        let index = self.ledger.route().backend(arm);
+        let (backend, live) = (&snapshot.config().backends[index], &snapshot.backends[index]);
+        let now = clock::now();
+        let lease = match (arm, backend.breaker_for_control) {
+            (Arm::Control, true) => match live.state.view(clock::millis(now), &backend.breaker) {
+                View::Pass | View::Recovering(_) => None,
+                View::ProbeDue | View::Refuse => match live.state.lease(clock::millis(now), &backend.breaker) {
+                    Some(lease) => Some(lease),
+                    None => return Tried::Refused(Problem::BreakerOpen),
+                },
+            },
+            (Arm::Control | Arm::Candidate, _) => lease,
+        };
+        if !live.state.enter(backend.max_in_flight) {
+            if let Some(lease) = lease {
+                live.state.record(Some(lease), crate::domain::breaker::Outcome::Neutral, clock::millis(now), &backend.breaker);
+            }
+            return Tried::Refused(Problem::Busy);
+        }
+        self.ledger.begin(arm, lease, now);
+        let upstream = match (&backend.target, &live.upstream) {
+            (Target::Respond(fixed), _) => return Tried::Fixed(respond::fixed(fixed)),
+            (Target::Endpoints(_), Some(upstream)) => upstream,
+            (Target::Endpoints(_) | Target::Off, _) => {
+                return Tried::Failed(Failure::Backend(Cause::Connect, Problem::NoAddress));
+            }
+        };
+        let key = self.ledger.request().key.as_deref().map(str::as_bytes);
+        let Some(address) = upstream.pick(key) else {
+            return Tried::Failed(Failure::Backend(Cause::Connect, Problem::NoAddress));
+        };
+        let outgoing = match self.outgoing(arm, &snapshot, &address.endpoint) {
+            Ok(outgoing) => outgoing,
+            Err(failure) => return Tried::Failed(failure),
+        };
+        let worker = Rc::clone(self.ledger.worker());
+        let tried = Try { worker: &worker, backend, address: &address, deadline: self.ledger.deadline() };
+        match tried.send(outgoing, &mut self.timer).await {
+            Ok(answer) => self.inspect(answer, arm, &snapshot),
+            Err(failure) => Tried::Failed(failure),
+        }
+    }
+
+    /// The request as this arm's backend gets it. The last arm takes the fields, an earlier one a copy.
+    fn outgoing(
+        &mut self,
+        arm: Arm,
+        snapshot: &Snapshot,
+        endpoint: &crate::config::model::Endpoint,
+    ) -> Result<Outgoing, Failure> {
+        let route = self.ledger.route();
+        let backend = self.ledger.backend(arm);
+        let mut headers = match arm {
+            Arm::Candidate => self.parts.headers.clone(),
+            Arm::Control => std::mem::take(&mut self.parts.headers),
+        };
+        let identity = &snapshot.config().contexts[route.split_by].key;
+        headers::fit_to_backend(&mut headers, backend, identity);
+        if let Some(rule) = &route.override_header {
+            headers.remove(&rule.header);
+        }
+        let host = respond::upstream_host(backend, endpoint, &self.host);
+        headers.insert(header::HOST, host);
+        let matched = route.matches.as_ref().map_or("", |rule| &rule.path);
+        let uri = upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path)
+            .ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
+        if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
+            upload.keep_no_more();
+        }
+        Ok(Outgoing {
+            method: self.parts.method.clone(),
+            uri,
+            headers,
+            upload: self.upload.clone(),
+            idempotent: self.idempotent,
+        })
+    }
+
+    /// Looks at the head of an answer: may it be passed on, and does it count as a failure?
+    fn inspect(&mut self, mut answer: Answer, arm: Arm, snapshot: &Snapshot) -> Tried {
+        let now = clock::now();
+        let backend = self.ledger.backend(arm);
+        let status = answer.response.status();
+        let score = respond::score(snapshot, self.ledger.route(), answer.response.headers());
+        let version = answer.response.version();
+        let outcome = if status == StatusCode::TOO_MANY_REQUESTS {
+            Outcome::TooMany
+        } else if backend.failure_status.contains(&status) {
+            Outcome::Status
+        } else {
+            Outcome::Success
+        };
+        if outcome != Outcome::Success
+            && let Some(wait) = respond::retry_after(answer.response.headers(), clock::timestamp())
+        {
+            let index = self.ledger.route().backend(arm);
+            snapshot.backends[index].state.throttle(clock::millis(now + wait));
+        }
+        self.ledger.first_byte(now, score);
+        let unasked_upgrade = status == StatusCode::SWITCHING_PROTOCOLS && self.upgrade.is_none();
+        if unasked_upgrade || headers::prepare_response(answer.response.headers_mut(), version).is_err() {
+            return Tried::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer));
+        }
+        Tried::Answer(Box::new(answer), outcome)
+    }
+
+    fn may_fall_back(&self, cause: Cause) -> bool {
+        let situation = Situation {
+            idempotent: self.idempotent,
+            body_kept: self.upload.as_ref().is_none_or(SharedUpload::can_replay),
+            out_of_time: self.ledger.deadline().is_some_and(|deadline| deadline <= clock::now()),
+        };
+        let allowed = self.ledger.route().fallback.allows(cause, situation).is_ok();
+        if !allowed {
+            self.ledger.suppress(cause);
+        }
+        allowed
+    }
+
+    fn fall_back(&mut self, cause: Cause, outcome: Outcome) {
+        self.ledger.end(outcome, clock::now());
+        self.ledger.fall_back(cause);
+    }
+
+    /// Passes an answer on.
+    fn answer(mut self, answer: Answer, outcome: Outcome) -> Result<Response<Reply>, Gone> {
+        if let Some(upload) = &self.upload {
+            upload.keep_no_more();
+        }
+        let Answer { mut response, connection } = answer;
+        self.finish_head(response.status(), response.headers_mut());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(self.upgrade(response));
+        }
+        let idle = self.ledger.backend(self.ledger.served).timeouts.idle;
+        let (head, incoming) = response.into_parts();
+        let deadline = self.ledger.deadline();
+        let mut stream = Box::new(Stream {
+            incoming,
+            ledger: self.ledger,
+            connection: Some(connection),
+            timer: self.timer,
+            idle,
+            deadline,
+            waiting_since: None,
+            outcome,
+        });
+        if stream.incoming.is_end_stream() {
+            stream.complete();
+        }
+        Ok(Response::from_parts(head, Reply::Stream(stream)))
+    }
+
+    fn upgrade(self, mut response: Response<Incoming>) -> Response<Reply> {
+        let upstream = hyper::upgrade::on(&mut response);
+        let protocols = self.wishes.upgrade;
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocols) = protocols {
+            headers.entry(header::UPGRADE).or_insert(protocols);
+        }
+        if let Some(client) = self.upgrade {
+            tokio::task::spawn_local(tunnel::join(client, upstream, self.ledger));
+        }
+        response.map(|_| Reply::Full(None))
+    }
+
+    fn settle_fixed(mut self, mut response: Response<Reply>) -> Response<Reply> {
+        let now = clock::now();
+        self.ledger.first_byte(now, None);
+        self.ledger.end(Outcome::Success, now);
+        self.finish_head(response.status(), response.headers_mut());
+        self.attach_ledger(response)
+    }
+
+    /// Answers with a problem of the gateway's own.
+    fn refuse(mut self, problem: Problem, retry_after: Option<Duration>) -> Response<Reply> {
+        let mut response = problem.into_response(&self.ledger.request().request_id, retry_after);
+        self.finish_head(response.status(), response.headers_mut());
+        self.attach_ledger(response)
+    }
+
+    fn attach_ledger(self, response: Response<Reply>) -> Response<Reply> {
+        response.map(|body| match body {
+            Reply::Full(bytes) => Reply::Settling(bytes, Some(self.ledger)),
+            other @ (Reply::Settling(..) | Reply::Stream(_)) => other,
+        })
+    }
+
+    fn blame_client(mut self, fault: ClientFault) -> Result<Response<Reply>, Gone> {
+        self.ledger.end(Outcome::ClientGone, clock::now());
+        match fault {
+            ClientFault::TooLarge => Ok(self.refuse(Problem::ContentTooLarge, None)),
+            ClientFault::Stalled => Ok(self.refuse(Problem::RequestTimeout, None)),
+            ClientFault::Gone => Err(Gone),
+        }
+    }
+
+    /// The last touches to a response head, and the note of it in the ledger.
+    fn finish_head(&mut self, status: StatusCode, headers: &mut HeaderMap) {
+        headers::apply(headers, &self.ledger.route().response_headers);
+        headers.insert(headers::X_REQUEST_ID, self.ledger.request().request_id.clone());
+        if let Some(cookie) = self.set_cookie.take() {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+        self.ledger.respond(status, clock::now());
+        respond::expose(headers, &self.ledger, self.trusted);
+    }
+}
+
+/// The fallback's word for an answer that counts as a failure.
+const fn cause_of(outcome: Outcome) -> Option<Cause> {
+    match outcome {
+        Outcome::Status => Some(Cause::Status),
+        Outcome::TooMany => Some(Cause::TooMany),
+        Outcome::Success
+        | Outcome::Connect
+        | Outcome::Timeout
+        | Outcome::Reset
+        | Outcome::Truncated
+        | Outcome::ClientGone => None,
+    }
+}
+
+/// The target that the upstream sees: origin-form, with the matched prefix replaced and the base path before.
+fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base_path: &str) -> Option<Uri> {
+    if rewrite.is_none() && base_path.is_empty() {
+        if uri.scheme().is_none() {
+            return Some(uri.clone());
+        }
+        let target = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        return Some(Uri::from(target));
+    }
+    let path = uri.path();
+    let rest = match rewrite {
+        // The root prefix ends in the slash that the rest begins with.
+        Some(_) => path.strip_prefix(matched.trim_end_matches('/')).unwrap_or(path),
+        None => path,
+    };
+    let prefix = rewrite.unwrap_or_default().trim_end_matches('/');
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let slash = if rest.starts_with('/') || (rest.is_empty() && !(prefix.is_empty() && base_path.is_empty())) { "" } else { "/" };
+    PathAndQuery::try_from(format!("{base_path}{prefix}{slash}{rest}{query}")).ok().map(Uri::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upstream_targets() {
+        let rows = [
+            ("/a/b?c=d", "/a", None, "", "/a/b?c=d"),
+            ("http://host/a?b", "/", None, "", "/a?b"),
+            ("http://host", "/", None, "", "/"),
+            ("/a/b?c", "/a", Some("/v2"), "", "/v2/b?c"),
+            ("/a", "/a", Some("/v2"), "", "/v2"),
+            ("/a", "/a", Some("/"), "", "/"),
+            ("/a/b", "/a", Some("/"), "", "/b"),
+            ("/a/b", "/", Some("/v2/"), "", "/v2/a/b"),
+            ("/a/b", "/a", None, "/base", "/base/a/b"),
+            ("/a/b", "/a", Some("/v2"), "/base", "/base/v2/b"),
+            ("/a", "/a", Some("/"), "/base", "/base"),
+        ];
+        for (uri, matched, rewrite, base, expected) in rows {
+            let uri: Uri = uri.parse().unwrap();
+            let found = upstream_uri(&uri, matched, rewrite, base).unwrap();
+            assert_eq!(found.to_string(), expected, "{uri} {matched} {rewrite:?} {base}");
+        }
+    }
+}

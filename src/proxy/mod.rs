@@ -1,0 +1,24 @@
+//! The data plane: what happens to a request.
+//!
+//! One thread a worker, each with its own runtime, listener and upstream connections. The way of a
+//! request is told in [`exchange`]; it sees `domain`, `config`, `live`, `upstream`, `measure` and the
+//! access log, and never the store, the controller or the administrative API.
+
+mod admission;
+mod attempt;
+mod client_io;
+mod exchange;
+mod headers;
+mod identity;
+mod ledger;
+pub mod listener;
+mod pool;
+mod problem;
+mod reply;
+mod respond;
+mod timer;
+mod tunnel;
+mod upload;
+mod worker;
+
+pub use listener::{DataPlane, StartError};

@@ -1,0 +1,145 @@
+//! The response body on its way to the client.
+//!
+//! Pieces leave as they come; nothing is gathered. An upstream that breaks off is passed on as a
+//! broken answer, never as a whole one. The ledger rides along, so that a request is settled when its
+//! last byte has gone, or when the client has.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::ledger::Ledger;
+use super::pool::Sender;
+use super::timer::Timer;
+use crate::clock;
+use crate::config::model::Keepalive;
+use crate::domain::attempt::Outcome;
+
+/// Why an answer broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReplyError {
+    /// The upstream broke off.
+    #[error("the backend broke off its answer")]
+    Truncated,
+    /// A deadline passed.
+    #[error("the backend's answer stalled")]
+    Timeout,
+}
+
+/// The body of a response: of our own, or an upstream's as it comes in.
+pub(crate) enum Reply {
+    /// Ours, in one piece.
+    Full(Option<Bytes>),
+    /// Ours, with a ledger that settles with it.
+    Settling(Option<Bytes>, Option<Box<Ledger>>),
+    /// An upstream's.
+    Stream(Box<Stream>),
+}
+
+impl Reply {
+    pub(crate) const fn full(bytes: Bytes) -> Self {
+        Self::Full(Some(bytes))
+    }
+}
+
+/// An upstream's answer under way.
+pub(crate) struct Stream {
+    pub(crate) incoming: Incoming,
+    pub(crate) ledger: Box<Ledger>,
+    /// Goes back to the pool when the answer has ended.
+    pub(crate) connection: Option<Connection>,
+    pub(crate) timer: Timer,
+    pub(crate) idle: Duration,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) waiting_since: Option<Instant>,
+    /// How the attempt ends when the answer is whole.
+    pub(crate) outcome: Outcome,
+}
+
+/// An upstream connection and where it goes back to.
+pub(crate) struct Connection {
+    pub(crate) sender: Sender,
+    pub(crate) address: u64,
+    pub(crate) keepalive: Keepalive,
+}
+
+impl Stream {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting_since = None;
+                if let Some(data) = frame.data_ref() {
+                    self.ledger.add_bytes(data.len() as u64);
+                }
+                if self.incoming.is_end_stream() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off(Outcome::Truncated)))),
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_deadline(cx),
+        }
+    }
+
+    /// While nothing comes: has the gap between two pieces, or the whole exchange, grown too long?
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        let since = *self.waiting_since.get_or_insert_with(clock::now);
+        let idle = since + self.idle;
+        let deadline = self.deadline.map_or(idle, |deadline| deadline.min(idle));
+        match self.timer.poll_until(cx, deadline) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Some(Err(self.break_off(Outcome::Timeout)))),
+        }
+    }
+
+    /// The answer is whole: the connection can serve again, and the attempt has ended well.
+    pub(crate) fn complete(&mut self) {
+        let now = clock::now();
+        if let Some(Connection { sender, address, keepalive }) = self.connection.take() {
+            self.ledger.worker().pool().put(address, sender, now, keepalive);
+        }
+        self.ledger.end(self.outcome, now);
+    }
+
+    fn break_off(&mut self, outcome: Outcome) -> ReplyError {
+        self.connection = None;
+        self.ledger.end(outcome, clock::now());
+        if outcome == Outcome::Timeout { ReplyError::Timeout } else { ReplyError::Truncated }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match self.get_mut() {
+            Self::Full(bytes) | Self::Settling(bytes, _) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(stream) => stream.poll_piece(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) | Self::Settling(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Stream(stream) => stream.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) | Self::Settling(bytes, _) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Stream(stream) => stream.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What the gateway tells about itself: access log, log, metrics.
+
+pub mod access;
