@@ -167,8 +167,19 @@ pub struct Metric {
     pub description: String,
     /// For people: `ms`, `USD`, ...
     pub unit: String,
+    /// Which direction is good.
+    pub better: Better,
     /// The response header that carries it.
     pub response_header: HeaderName,
+}
+
+/// Which direction of a metric is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// More.
+    Higher,
+    /// Less.
+    Lower,
 }
 
 /// Index into [`Config::backends`].

@@ -1,0 +1,107 @@
+//! From a validated tree to a [`Config`]: what keys mean together, and what they refer to.
+//!
+//! Every part is built as far as it goes, so that one mistake does not hide another. `None` stands
+//! for a part with a mistake that is already in the report.
+
+mod backend;
+mod matches;
+mod policy;
+mod route;
+mod server;
+
+use std::path::PathBuf;
+
+use super::model::{Admin, Backend, Config, ContextKind, Limits, Listen, Log, Metric, Observe, Route, Shutdown};
+use super::node::Node;
+use super::report::did_you_mean;
+use super::view::{Context, View};
+
+/// Everything but where it came from.
+#[derive(Debug)]
+pub(super) struct Parts {
+    listen: Listen,
+    observe: Observe,
+    admin: Admin,
+    limits: Limits,
+    shutdown: Shutdown,
+    log: Log,
+    contexts: Vec<ContextKind>,
+    metrics: Vec<Metric>,
+    backends: Vec<Backend>,
+    routes: Vec<Route>,
+}
+
+impl Parts {
+    /// The whole, with the hash of and the paths to everything that was read.
+    pub(super) fn with_provenance(self, hash: String, watched: Vec<PathBuf>) -> Config {
+        let Self { listen, observe, admin, limits, shutdown, log, contexts, metrics, backends, routes } = self;
+        Config { listen, observe, admin, limits, shutdown, log, contexts, metrics, backends, routes, hash, watched }
+    }
+}
+
+/// The names that routes refer to, in the order of their tables.
+#[derive(Debug)]
+struct Names<'a> {
+    backends: Vec<&'a str>,
+    contexts: Vec<&'a str>,
+    metrics: Vec<&'a str>,
+}
+
+/// Builds everything and reports every mistake.
+pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
+    let root = View::root(context, tree);
+    let listen = server::listen(&root.table("listen"));
+    let observe = server::observe(&root.table("observe"));
+    let admin = server::admin(&root.table("admin"));
+    let limits = server::limits(&root.table("limits"));
+    let shutdown = server::shutdown(&root.table("shutdown"));
+    let log = server::log(&root.table("log"));
+    server::state(&root.table("state"));
+    let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
+    let (backends, routes) = (root.named("backends"), root.named("routes"));
+    let names = Names { backends: names(&backends), contexts: names(&contexts), metrics: names(&metrics) };
+    let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view)));
+    let metrics = all(metrics.iter().map(|(name, view)| server::metric(name, view)));
+    let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
+    let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built)));
+    if routes.is_empty() {
+        // An empty file is what a reader sees while an editor writes: never a reason to drop all routes.
+        root.error("routes", "there is no route", "add a table [routes.NAME] with `path`, `control` and `candidate`");
+    }
+    matches::conflicts(&routes);
+    route::unused_backends(&backends, &routes);
+    Some(Parts {
+        listen: listen?,
+        observe: observe?,
+        admin: admin?,
+        limits: limits?,
+        shutdown: shutdown?,
+        log: log?,
+        contexts: contexts?,
+        metrics: metrics?,
+        backends: all(built)?,
+        routes: built_routes?,
+    })
+}
+
+fn names<'a>(views: &[(&'a str, View<'_>)]) -> Vec<&'a str> {
+    views.iter().map(|(name, _)| *name).collect()
+}
+
+/// Everything, or nothing if anything is missing; the iterator is run to its end in any case.
+fn all<T>(parts: impl IntoIterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let parts: Vec<Option<T>> = parts.into_iter().collect();
+    parts.into_iter().collect()
+}
+
+/// The index of the entry that a key names; a name that there is not is reported.
+fn reference(view: &View<'_>, key: &str, what: &str, names: &[&str]) -> Option<usize> {
+    let name = view.text(key)?;
+    let index = names.iter().position(|other| *other == name);
+    if index.is_none() {
+        let guess = did_you_mean(name, names.iter().copied()).unwrap_or_default();
+        let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        view.error(key, format!("there is no {what} {name:?}"), format!("{guess}there are: {known}"));
+    }
+    index
+}

@@ -1,0 +1,150 @@
+//! Laying one tree over another, and the environment as a tree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::node::{Entry, Node, Origin, Source, SourceKind, Table, Value, parse_value};
+use super::report::did_you_mean;
+use super::spec::{Key, Kind, ROOT, join};
+
+/// What environment variables that set keys begin with.
+pub(super) const PREFIX: &str = "POINTSMAN__";
+
+/// Lays `over` onto `base`: tables are merged, everything else is replaced. `shadowed` gets the path,
+/// the old and the new node of every replaced value.
+pub(super) fn merge(base: &mut Node, over: Node, path: &str, shadowed: &mut impl FnMut(&str, &Node, &Node)) {
+    if base.as_table().is_none() || over.as_table().is_none() {
+        if !(is_kill_switch(path) && base.value == Value::Bool(false)) {
+            shadowed(path, base, &over);
+            *base = over;
+        }
+        return;
+    }
+    let (Value::Table(table), Value::Table(news)) = (&mut base.value, over.value) else { return };
+    for (name, entry) in news {
+        match table.get_mut(&name) {
+            Some(old) => merge(&mut old.node, entry.node, &join(path, &name), shadowed),
+            None => {
+                table.insert(name, entry);
+            }
+        }
+    }
+}
+
+/// `routes.NAME.enabled`: no layer may take back another's `false`.
+fn is_kill_switch(path: &str) -> bool {
+    path.strip_prefix("routes.").and_then(|rest| rest.strip_suffix(".enabled")).is_some_and(|name| !name.contains('.'))
+}
+
+/// An environment variable that sets nothing.
+#[derive(Debug)]
+pub(super) struct Unusable {
+    pub(super) origin: Origin,
+    pub(super) found: String,
+    pub(super) help: String,
+    pub(super) secret: bool,
+}
+
+/// A key set from the environment.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) path: Vec<String>,
+    pub(super) node: Node,
+    pub(super) secret: bool,
+}
+
+/// What the environment sets. `tree` says which names there are.
+pub(super) fn environment(variables: &BTreeMap<String, String>, tree: &Node) -> Vec<Result<Setting, Unusable>> {
+    let ours = variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
+    ours.map(|(name, value)| setting(name, value, tree)).collect()
+}
+
+fn setting(name: &str, value: &str, tree: &Node) -> Result<Setting, Unusable> {
+    let source =
+        Arc::new(Source { name: format!("environment {name}"), kind: SourceKind::Environment, text: value.to_owned() });
+    let origin = Origin::Source { source: Arc::clone(&source), span: 0..value.len() };
+    let segments: Vec<&str> = name[PREFIX.len()..].split("__").collect();
+    let unusable =
+        |secret: bool| move |(found, help): (String, String)| Unusable { origin: origin.clone(), found, help, secret };
+    // What an unknown name holds may well be a secret that was misspelt.
+    let (path, kind) = resolve(&segments, ROOT, tree).map_err(unusable.clone()(true))?;
+    let secret = matches!(kind, Kind::Secret);
+    let node = value_node(kind, &source).map_err(unusable(secret))?;
+    Ok(Setting { path, node, secret })
+}
+
+type Resolved = Result<(Vec<String>, &'static Kind), (String, String)>;
+
+fn resolve(segments: &[&str], keys: &'static [Key], node: &Node) -> Resolved {
+    let Some((first, rest)) = segments.split_first() else {
+        return Err(("names a table, not a key".to_owned(), "name one of its keys behind `__`".to_owned()));
+    };
+    let name = first.to_lowercase();
+    let Some(key) = keys.iter().find(|key| key.name == name) else {
+        let guess = did_you_mean(&name, keys.iter().map(|key| key.name)).unwrap_or_default();
+        return Err((format!("unknown key `{name}`"), guess));
+    };
+    if key.later {
+        return Err((format!("`{name}` is not yet available"), String::new()));
+    }
+    let empty = Node::empty();
+    let node = node.get(&name).unwrap_or(&empty);
+    let (below, kind) = match &key.kind {
+        Kind::Table(keys) => resolve(rest, keys, node)?,
+        Kind::Named(keys) => resolve_named(rest, keys, node)?,
+        Kind::Headers(value) => {
+            let [header] = rest else {
+                return Err(("names no header".to_owned(), "name one header behind `__`".to_owned()));
+            };
+            (vec![header.to_lowercase().replace('_', "-")], *value)
+        }
+        kind if rest.is_empty() => (Vec::new(), kind),
+        _ => return Err((format!("`{name}` has no keys below it"), String::new())),
+    };
+    Ok(([vec![name], below].concat(), kind))
+}
+
+fn resolve_named(segments: &[&str], keys: &'static [Key], node: &Node) -> Resolved {
+    let Some((first, rest)) = segments.split_first() else {
+        return Err(("names a table, not a key".to_owned(), "name an entry and a key behind `__`".to_owned()));
+    };
+    let wanted = first.to_lowercase();
+    let names = || node.as_table().into_iter().flat_map(Table::keys);
+    // Shells allow no dashes in names of variables.
+    let exact = names().find(|name| **name == wanted);
+    let Some(name) = exact.or_else(|| names().find(|name| name.replace('-', "_") == wanted)) else {
+        let guess = did_you_mean(&wanted, names().map(String::as_str)).unwrap_or_default();
+        return Err((
+            format!("no file names `{wanted}`"),
+            format!("{guess}the environment changes entries, it adds none"),
+        ));
+    };
+    let empty = Node::empty();
+    let (below, kind) = resolve(rest, keys, node.get(name).unwrap_or(&empty))?;
+    Ok(([vec![name.clone()], below].concat(), kind))
+}
+
+/// A variable's value: TOML, or for keys that take strings the bare text.
+fn value_node(kind: &'static Kind, source: &Arc<Source>) -> Result<Node, (String, String)> {
+    let bare = || {
+        let origin = Origin::Source { source: Arc::clone(source), span: 0..source.text.len() };
+        Node::new(Value::Text(source.text.clone()), origin)
+    };
+    match parse_value(source) {
+        Ok(node) if !kind.is_text() => Ok(node),
+        Ok(node) if matches!(node.value, Value::Text(_) | Value::Table(_)) => Ok(node),
+        Ok(_) => Ok(bare()),
+        Err(_) if kind.is_text() => Ok(bare()),
+        Err(error) => Err((error.message, "the value is read as TOML".to_owned())),
+    }
+}
+
+/// A tree that holds one setting and nothing else.
+pub(super) fn tree_of(setting: Setting) -> Node {
+    let Setting { path, node, .. } = setting;
+    path.into_iter().rev().fold(node, |node, name| {
+        let origin = node.origin.clone();
+        let entry = Entry { key: origin.clone(), node };
+        Node::new(Value::Table(Table::from([(name, entry)])), origin)
+    })
+}

@@ -1,0 +1,343 @@
+//! From one typed value to one checked value, kind by kind.
+//!
+//! Validation and construction use the same functions, so what was accepted can be built.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
+use jiff::fmt::friendly::SpanParser;
+
+use super::node::{Node, Value};
+use super::report::did_you_mean;
+use super::spec::Kind;
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mistake {
+    /// What was found.
+    pub(super) found: String,
+    /// What would be right.
+    pub(super) help: String,
+}
+
+/// What a value turned out to be.
+pub(super) type Parsed<T> = Result<T, Mistake>;
+
+fn expected<T>(node: &Node, help: impl Into<String>) -> Parsed<T> {
+    Err(Mistake { found: format!("found {}", node.describe()), help: help.into() })
+}
+
+/// Checks a value that is not a container.
+pub(super) fn leaf(kind: &Kind, node: &Node) -> Parsed<()> {
+    match kind {
+        Kind::Text | Kind::Reference(_) => text(node).map(drop),
+        Kind::Word { now, later } => word(node, now, later).map(drop),
+        Kind::Integer(min, max) => integer(node, *min, *max).map(drop),
+        Kind::Float(min, max) => float(node, *min, *max).map(drop),
+        Kind::Bool => boolean(node).map(drop),
+        Kind::Duration(min, max) => duration(node, *min, *max).map(drop),
+        Kind::Size(min, max) => size(node, *min, *max).map(drop),
+        Kind::Address => address(node).map(drop),
+        Kind::Network => network(node).map(drop),
+        Kind::Host => host(node).map(drop),
+        Kind::Url => url(node).map(drop),
+        Kind::Path => path(node).map(drop),
+        Kind::HeaderName => header_name(node).map(drop),
+        Kind::HeaderValue => header_value(node).map(drop),
+        Kind::Method => method(node).map(drop),
+        Kind::Status => status(node).map(drop),
+        Kind::File => file(node).map(drop),
+        Kind::Secret => secret(node),
+        Kind::List(_) | Kind::Either(..) | Kind::Table(_) | Kind::Named(_) | Kind::Headers(_) => Ok(()),
+    }
+}
+
+/// Any string.
+pub(super) fn text(node: &Node) -> Parsed<&str> {
+    node.as_text().map_or_else(|| expected(node, "expected a string"), Ok)
+}
+
+/// One of the words.
+pub(super) fn word<'a>(node: &'a Node, now: &[&str], later: &[&str]) -> Parsed<&'a str> {
+    let all = now.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    let Some(text) = node.as_text() else { return expected(node, format!("expected one of {all}")) };
+    if now.contains(&text) {
+        return Ok(text);
+    }
+    if later.iter().any(|beginning| text.starts_with(beginning)) {
+        return Err(Mistake {
+            found: format!("{} is not yet available", node.describe()),
+            help: format!("available: {all}"),
+        });
+    }
+    let guess = did_you_mean(text, now.iter().copied()).unwrap_or_default();
+    expected(node, format!("{guess}expected one of {all}"))
+}
+
+/// A whole number within bounds.
+pub(super) fn integer(node: &Node, min: i64, max: i64) -> Parsed<i64> {
+    match node.value {
+        Value::Integer(number) if (min..=max).contains(&number) => Ok(number),
+        Value::Integer(_)
+        | Value::Text(_)
+        | Value::Float(_)
+        | Value::Bool(_)
+        | Value::Other(_)
+        | Value::List(_)
+        | Value::Table(_) => expected(node, format!("expected a whole number from {min} to {max}")),
+    }
+}
+
+/// A finite number within bounds; integers count.
+pub(super) fn float(node: &Node, min: f64, max: f64) -> Parsed<f64> {
+    let number = match node.value {
+        Value::Integer(number) => number as f64,
+        Value::Float(number) => number,
+        Value::Text(_) | Value::Bool(_) | Value::Other(_) | Value::List(_) | Value::Table(_) => f64::NAN,
+    };
+    if (min..=max).contains(&number) {
+        return Ok(number);
+    }
+    expected(node, format!("expected a number from {min:?} to {max:?}"))
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(node: &Node) -> Parsed<bool> {
+    if let Value::Bool(word) = node.value { Ok(word) } else { expected(node, "expected `true` or `false`") }
+}
+
+/// A length of time within bounds.
+pub(super) fn duration(node: &Node, min: Duration, max: Duration) -> Parsed<Duration> {
+    let length = node.as_text().and_then(|text| SpanParser::new().parse_unsigned_duration(text).ok());
+    match length {
+        Some(length) if (min..=max).contains(&length) => Ok(length),
+        Some(_) => expected(node, format!("expected from {} to {}", show_duration(min), show_duration(max))),
+        None => expected(node, r#"expected a length of time with its unit, for example "250ms", "30s" or "1h30m""#),
+    }
+}
+
+/// A length of time as it is written in the file.
+pub(super) fn show_duration(length: Duration) -> String {
+    let millis = length.as_millis();
+    match (millis, millis % 1000, millis / 1000) {
+        (0, ..) => "0s".to_owned(),
+        (_, 0, seconds) if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        (_, 0, seconds) if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        (_, 0, seconds) => format!("{seconds}s"),
+        (millis, ..) => format!("{millis}ms"),
+    }
+}
+
+/// Units of sizes, and their bytes.
+const UNITS: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
+
+/// Bytes within bounds.
+pub(super) fn size(node: &Node, min: u64, max: u64) -> Parsed<u64> {
+    let bytes = match &node.value {
+        Value::Integer(number) => u64::try_from(*number).ok(),
+        Value::Text(text) => parse_size(text),
+        Value::Float(_) | Value::Bool(_) | Value::Other(_) | Value::List(_) | Value::Table(_) => None,
+    };
+    match bytes {
+        Some(bytes) if (min..=max).contains(&bytes) => Ok(bytes),
+        Some(_) => expected(node, format!("expected from {} to {}", show_size(min), show_size(max))),
+        None => expected(node, r#"expected bytes, as a whole number or with a unit: 65536, "64KiB", "10MB""#),
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let (unit, factor) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
+    let number = text.strip_suffix(unit)?.trim_end();
+    // `parse` alone would accept a plus sign.
+    number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())??.checked_mul(*factor)
+}
+
+/// Bytes as they are written in the file.
+pub(super) fn show_size(bytes: u64) -> String {
+    let unit = UNITS.iter().take(3).rev().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
+    unit.map_or_else(|| bytes.to_string(), |(unit, factor)| format!("{}{unit}", bytes / factor))
+}
+
+/// `ip:port`.
+pub(super) fn address(node: &Node) -> Parsed<SocketAddr> {
+    let address = node.as_text().and_then(|text| text.parse().ok());
+    address.map_or_else(|| expected(node, r#"expected "ip:port", for example "0.0.0.0:8080" or "[::]:8080""#), Ok)
+}
+
+/// An address range; a single address is a range of one.
+pub(super) fn network(node: &Node) -> Parsed<IpNet> {
+    let network = node
+        .as_text()
+        .and_then(|text| text.parse().ok().or_else(|| text.parse().ok().map(|ip: std::net::IpAddr| ip.into())));
+    network.map_or_else(|| expected(node, r#"expected an address range, for example "10.0.0.0/8" or "::1""#), Ok)
+}
+
+/// A host name or address without port, in lower case.
+pub(super) fn host(node: &Node) -> Parsed<String> {
+    let help = r#"expected a host name without scheme and port, for example "api.example.com"; no wildcards"#;
+    let Some(text) = node.as_text() else { return expected(node, help) };
+    let name = text.to_ascii_lowercase();
+    if is_host_name(&name) || is_bracketed_v6(&name) { Ok(name) } else { expected(node, help) }
+}
+
+fn is_host_name(name: &str) -> bool {
+    const LONGEST: usize = 253;
+    (1..=LONGEST).contains(&name.len())
+        && name.trim_end_matches('.').split('.').all(|label| {
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        })
+}
+
+fn is_bracketed_v6(name: &str) -> bool {
+    let inner = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+/// A URL taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Url {
+    /// Whether it is `https`.
+    pub(super) tls: bool,
+    /// Without brackets.
+    pub(super) host: String,
+    /// The scheme's default filled in.
+    pub(super) port: u16,
+    /// `host[:port]` as typed.
+    pub(super) authority: HeaderValue,
+    /// Without a slash at its end.
+    pub(super) base_path: String,
+}
+
+/// A URL of a backend; `None` for the empty string.
+pub(super) fn url(node: &Node) -> Parsed<Option<Url>> {
+    let Some(text) = node.as_text() else { return expected(node, "expected a URL") };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match parse_url(text) {
+        Ok(url) => Ok(Some(url)),
+        Err(help) => expected(node, help),
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url, &'static str> {
+    let example = r#"expected "http://host[:port][/path]" or "https://...""#;
+    let (tls, rest) = match text.split_once("://") {
+        Some(("http", rest)) => (false, rest),
+        Some(("https", rest)) => (true, rest),
+        Some(_) => return Err(r#"the scheme must be "http" or "https""#),
+        None => return Err(example),
+    };
+    if rest.contains(['?', '#']) {
+        return Err("a backend's URL has no query and no fragment");
+    }
+    let (authority, base_path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    if authority.contains('@') {
+        return Err("no user name or password in a URL: set `headers.authorization` instead");
+    }
+    let authority: http::uri::Authority = authority.parse().map_err(|_| example)?;
+    let host = authority.host();
+    if !is_host_name(host) && !is_bracketed_v6(host) {
+        return Err(example);
+    }
+    let port = match (authority.port(), authority.as_str().len() > host.len()) {
+        (Some(port), _) => port.as_u16(),
+        (None, true) => return Err("the port must be a number from 1 to 65535"),
+        (None, false) => {
+            if tls {
+                443
+            } else {
+                80
+            }
+        }
+    };
+    if port == 0 {
+        return Err("the port must be a number from 1 to 65535");
+    }
+    let base_path = normal_path(base_path).ok_or("the path may not contain `..`, spaces or control characters")?;
+    let value = HeaderValue::from_str(authority.as_str()).map_err(|_| example)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    Ok(Url { tls, host, port, authority: value, base_path: base_path.trim_end_matches('/').to_owned() })
+}
+
+/// A path without a slash at its end, unless it is all.
+pub(super) fn path(node: &Node) -> Parsed<String> {
+    let help = r#"expected a path that begins with "/", without `..`, `//`, `?`, `#` and spaces"#;
+    let Some(text) = node.as_text() else { return expected(node, help) };
+    match normal_path(text) {
+        Some(path) if text.starts_with('/') => Ok(if path.is_empty() { "/".to_owned() } else { path }),
+        Some(_) | None => expected(node, help),
+    }
+}
+
+/// Without slashes at its end; `None` for what cannot stand in a path of ours.
+fn normal_path(text: &str) -> Option<String> {
+    let trimmed = text.strip_suffix('/').unwrap_or(text);
+    let clean = trimmed.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'\\'))
+        && !trimmed.split('/').any(|segment| matches!(segment, "." | ".."))
+        && !text.contains("//");
+    clean.then(|| trimmed.to_owned())
+}
+
+/// The name of a header field.
+pub(super) fn header_name(node: &Node) -> Parsed<HeaderName> {
+    let name = node.as_text().and_then(|text| HeaderName::from_bytes(text.as_bytes()).ok());
+    name.map_or_else(|| expected(node, r#"expected the name of a header, for example "x-user-id""#), Ok)
+}
+
+/// The value of a header field.
+pub(super) fn header_value(node: &Node) -> Parsed<HeaderValue> {
+    let value = node.as_text().and_then(|text| HeaderValue::from_str(text).ok());
+    value.map_or_else(|| expected(node, "expected the value of a header: a string of visible ASCII, on one line"), Ok)
+}
+
+/// A request method, in capitals.
+pub(super) fn method(node: &Node) -> Parsed<Method> {
+    let help = r#"expected a method in capitals, for example "GET" or "POST"; CONNECT is never taken"#;
+    let Some(text) = node.as_text() else { return expected(node, help) };
+    let shaped = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+    match Method::from_bytes(text.as_bytes()) {
+        Ok(method) if shaped && method != Method::CONNECT => Ok(method),
+        Ok(_) | Err(_) => expected(node, help),
+    }
+}
+
+/// A status code of a final answer.
+pub(super) fn status(node: &Node) -> Parsed<StatusCode> {
+    let number = integer(node, 200, 599)?;
+    let status = u16::try_from(number).ok().and_then(|number| StatusCode::from_u16(number).ok());
+    status.map_or_else(|| expected(node, "expected a status from 200 to 599"), Ok)
+}
+
+/// `{ file = "..." }`: the path, if the value is one.
+pub(super) fn file_reference(node: &Node) -> Option<&str> {
+    let table = node.as_table()?;
+    if table.len() == 1 { table.get("file")?.node.as_text() } else { None }
+}
+
+/// The path of a file.
+pub(super) fn file(node: &Node) -> Parsed<&str> {
+    match node.as_text() {
+        Some(text) if !text.is_empty() => Ok(text),
+        Some(_) | None => expected(node, "expected the path of a file"),
+    }
+}
+
+/// A secret: a string, or a reference to a file.
+fn secret(node: &Node) -> Parsed<()> {
+    if node.as_text().is_some() || file_reference(node).is_some_and(|path| !path.is_empty()) {
+        return Ok(());
+    }
+    let help = r#"expected a string, "${VARIABLE}", or { file = "/run/secrets/name" }"#;
+    Err(Mistake { found: "found something else than a secret".to_owned(), help: help.to_owned() })
+}

@@ -1,0 +1,97 @@
+//! `[routes.NAME]`.
+
+use super::{GIB, HOUR, Key, Kind, PERCENT, SECOND, WAIT, word};
+
+pub(super) const ROUTE: &[Key] = &[
+    Key::new("host", Kind::Host, "Only requests to this host. Needs `path`."),
+    Key::new(
+        "path",
+        Kind::Path,
+        "Path prefix by whole segments; the longest wins. Without it: a flag, nothing is proxied.",
+    ),
+    Key::new("methods", Kind::List(&Kind::Method), "Only these methods; any without. Needs `path`.").or("[]"),
+    Key::new("control", Kind::Reference("backends"), "The trusted backend.").required(),
+    Key::new("candidate", Kind::Reference("backends"), "The new backend.").required(),
+    Key::new("split_by", Kind::Reference("contexts"), "The kind whose key splits.").or("user"),
+    Key::new("salt", Kind::Text, "Hashed behind the key; the route's name without it."),
+    Key::new("enabled", Kind::Bool, "The kill switch: `false` in any layer wins, and control serves.").or("true"),
+    Key::new("forced", word(&["control", "candidate"]), "Everybody to this arm."),
+    Key::new("targets", Kind::Table(TARGETS), "Keys that always get one arm."),
+    Key::new("holdout", PERCENT, "Percent of users that always get control, drawn with their own salt.").or("0.0"),
+    Key::new("missing_key", word(&["control", "cookie"]), "Without a key: control, or a sticky anonymous id.")
+        .or("control"),
+    Key::new("override", Kind::Table(OVERRIDE), "Lets testers choose their arm: `candidate KEY`.").optional(),
+    Key::new("deadline", WAIT, "From arrival to the last byte, both tries together. Never for tunnels."),
+    Key::new("rewrite", Kind::Table(REWRITE), "Changes to the path."),
+    Key::new("request_headers", Kind::Table(HEADER_CHANGES), "Changes to the request's fields."),
+    Key::new("response_headers", Kind::Table(HEADER_CHANGES), "Changes to the response's fields."),
+    Key::new("rollout", Kind::Table(ROLLOUT), "How many get the candidate."),
+    Key::new("quality_gate", Kind::Table(QUALITY_GATE), "Control serves while the candidate's answers are too bad.")
+        .optional(),
+    Key::new("fallback", Kind::Table(FALLBACK), "What control answers when the candidate fails."),
+    Key::new(
+        "expose",
+        word(&["trusted", "always", "never"]),
+        "Who is told which arm served: trusted peers, everybody, nobody.",
+    )
+    .or("trusted"),
+    Key::later("eligible", "Who may get the candidate at all."),
+    Key::later("rules", "Conditions with an arm or a percentage of their own."),
+    Key::later("values", "What a flag hands out."),
+    Key::later("guards", "Conditions that alert, hold or roll back."),
+    Key::later("exclusive", "Slots of a group of routes."),
+    Key::later("pin", "A running conversation keeps its arm."),
+    Key::later("prerequisite", "Another route that comes first."),
+    Key::later("shadow", "Copies of requests to the candidate."),
+    Key::later("experiment", "What is to be decided, and when."),
+];
+
+const TARGETS: &[Key] = &[
+    Key::new("control", Kind::List(&Kind::Text), "Keys that get control.").or("[]"),
+    Key::new("candidate", Kind::List(&Kind::Text), "Keys that get the candidate.").or("[]"),
+];
+
+const OVERRIDE: &[Key] = &[
+    Key::new("header", Kind::HeaderName, "The header.").or("x-pointsman-override"),
+    Key::new("key", Kind::Secret, "What the tester must know, at least 8 bytes.").required(),
+];
+
+const REWRITE: &[Key] = &[Key::new("prefix", Kind::Path, "Replaces the matched prefix of the path.")];
+
+const HEADER_CHANGES: &[Key] = &[
+    Key::new("remove", Kind::List(&Kind::HeaderName), "Taken away, first.").or("[]"),
+    Key::new("set", Kind::Headers(&Kind::HeaderValue), "Put in place of what is there."),
+    Key::new("add", Kind::Headers(&Kind::HeaderValue), "Put beside what is there."),
+];
+
+const ROLLOUT: &[Key] = &[
+    Key::new("percent", PERCENT, "Percent of users that get the candidate.").or("0.0"),
+    Key::later("stages", "A plan of percentages."),
+    Key::later("run", "Another value starts the plan anew."),
+];
+
+const QUALITY_GATE: &[Key] = &[
+    Key::new("metric", Kind::Reference("metrics"), "The metric that it judges.").required(),
+    Key::new("min", Kind::Float(-1e300, 1e300), "It shuts when the mean is under this.").required(),
+    Key::new("margin", Kind::Float(0.0, 1e300), "It opens again only above `min` plus this.").or("0.02"),
+    Key::new("window", Kind::Duration(SECOND, HOUR), "What the mean is taken over.").or("5m"),
+    Key::new("min_samples", Kind::Integer(1, 1_000_000_000), "Not judged under this many scores.").or("20"),
+    Key::new("retry_after", WAIT, "How long it stays shut before probes begin.").or("60s"),
+    Key::new("probe_percent", Kind::Float(0.001, 100.0), "Percent of the candidate's users that probe.").or("5.0"),
+];
+
+const FALLBACK: &[Key] = &[
+    Key::new(
+        "on",
+        Kind::List(&word(&["connect", "timeout", "reset", "status", "429", "busy"])),
+        "The causes that control answers for. `connect` always counts.",
+    )
+    .or(r#"["connect", "timeout", "reset", "status", "429", "busy"]"#),
+    Key::new(
+        "replay",
+        word(&["connect", "always"]),
+        "When a request that is not idempotent (POST) is sent twice: if nothing can have been done, or always.",
+    )
+    .or("connect"),
+    Key::new("replay_body", Kind::Size(0, GIB), "Bytes of a body kept for the second try.").or("1MiB"),
+];
