@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::clock;
+use crate::config::model::{QualityGate, Target};
 use crate::config::{Config, Loaded};
+use crate::domain::assignment::Share;
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health};
@@ -63,9 +65,7 @@ impl Snapshot {
         let definition = &self.config().routes[route];
         let backend = &self.config().backends[definition.candidate];
         let state = &self.backends[definition.candidate].state;
-        let probes = |gate: &crate::config::model::QualityGate| {
-            (self.routes[route].gate(), crate::domain::assignment::Share::new(gate.settings.probe_percent))
-        };
+        let probes = |gate: &QualityGate| (self.routes[route].gate(), Share::new(gate.settings.probe_percent));
         Health {
             breaker: state.view(now, &backend.breaker),
             rate_limited: state.is_throttled(now),
@@ -199,16 +199,15 @@ impl Registry {
         let mut upstreams = Vec::with_capacity(loaded.config.backends.len());
         for backend in &loaded.config.backends {
             let kept = self.backends.get(&backend.name).and_then(|live| live.upstream.clone());
-            upstreams.push(match kept.filter(|upstream| upstream.serves(backend)) {
-                Some(upstream) => Some((upstream, false)),
-                None => Upstream::new(backend)?.map(|upstream| (upstream, true)),
+            upstreams.push(match (&backend.target, kept.filter(|upstream| upstream.serves(backend))) {
+                (Target::Endpoints(_), Some(upstream)) => Some((upstream, false)),
+                (Target::Endpoints(_), None) => Some((Upstream::new(backend)?, true)),
+                (Target::Respond(_) | Target::Off, _) => None,
             });
         }
         // From here on nothing can fail: the registry changes only when the snapshot stands.
         let backends = loaded.config.backends.iter().zip(upstreams);
-        let backends = backends
-            .map(|(backend, upstream)| self.backend(&backend.name, upstream, background))
-            .collect();
+        let backends = backends.map(|(backend, upstream)| self.backend(&backend.name, upstream, background)).collect();
         let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
         let table = RouteTable::new(&loaded.config);
         Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends })

@@ -31,14 +31,27 @@ impl Counter {
 /// Upper bounds in microseconds for request and first-byte durations: from a cache's answer to an
 /// LLM's. What is longer counts in `+Inf`.
 pub const DURATION_BOUNDS: [u64; 16] = [
-    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
-    30_000_000, 60_000_000, 120_000_000,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
 ];
 
 /// Upper bounds in microseconds for the gateway's own time.
-pub const OVERHEAD_BOUNDS: [u64; 16] = [
-    20, 35, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000, 1_000_000,
-];
+pub const OVERHEAD_BOUNDS: [u64; 16] =
+    [20, 35, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000, 1_000_000];
 
 /// A histogram over fixed bounds, with one writer.
 #[derive(Debug)]

@@ -111,10 +111,10 @@ impl Try<'_> {
             Some(Err(ConnectError::Tls(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Tls)),
             Some(Ok(connection)) => TokioIo::new(connection),
         };
-        let handshake =
-            hyper::client::conn::http1::Builder::new().max_buf_size(UPSTREAM_BUFFER_BYTES).handshake::<_, UploadBody>(io);
-        let (sender, connection) =
-            handshake.await.map_err(|_| Failure::Backend(Cause::Connect, Problem::Connect))?;
+        let handshake = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(UPSTREAM_BUFFER_BYTES)
+            .handshake::<_, UploadBody>(io);
+        let (sender, connection) = handshake.await.map_err(|_| Failure::Backend(Cause::Connect, Problem::Connect))?;
         tokio::task::spawn_local(async move {
             // How a connection ends is known from the exchange on it.
             let _ended = connection.with_upgrades().await;
@@ -151,8 +151,7 @@ impl Try<'_> {
         .map_err(Broken::Failed)?;
         match answered {
             Ok(response) => {
-                let connection =
-                    Connection { sender, address: self.address.id, keepalive: self.backend.keepalive };
+                let connection = Connection { sender, address: self.address.id, keepalive: self.backend.keepalive };
                 Ok(Answer { response, connection })
             }
             Err(mut error) => Err(match (upload.as_ref().and_then(SharedUpload::failure), error.take_message()) {

@@ -41,7 +41,11 @@ use crate::live::{RouteIndex, Snapshot};
 pub(crate) struct Gone;
 
 /// Serves one request.
-pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Response<Reply>, Gone> {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Gone> {
     let arrived = clock::now();
     let snapshot = worker.snapshot();
     let (mut parts, incoming) = request.into_parts();
@@ -50,7 +54,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<I
         Ok(routed) => routed,
         Err(problem) => {
             let counters = worker.counters();
-            if problem == Problem::NoRoute { counters.unrouted.add(1) } else { counters.rejected.add(1) }
+            if problem == Problem::NoRoute {
+                counters.unrouted.add(1)
+            } else {
+                counters.rejected.add(1)
+            }
             return Ok(problem.into_response(&request_id, None));
         }
     };
@@ -262,7 +270,12 @@ impl Exchange {
         };
         if !live.state.enter(backend.max_in_flight) {
             if let Some(lease) = lease {
-                live.state.record(Some(lease), crate::domain::breaker::Outcome::Neutral, clock::millis(now), &backend.breaker);
+                live.state.record(
+                    Some(lease),
+                    crate::domain::breaker::Outcome::Neutral,
+                    clock::millis(now),
+                    &backend.breaker,
+                );
             }
             return Tried::Refused(Problem::Busy);
         }
@@ -431,7 +444,7 @@ impl Exchange {
 
     fn attach_ledger(self, response: Response<Reply>) -> Response<Reply> {
         response.map(|body| match body {
-            Reply::Full(bytes) => Reply::Settling(bytes, Some(self.ledger)),
+            Reply::Full(bytes) => Reply::Settling(bytes, self.ledger),
             other @ (Reply::Settling(..) | Reply::Stream(_)) => other,
         })
     }
@@ -488,7 +501,11 @@ fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base_path: &str
     };
     let prefix = rewrite.unwrap_or_default().trim_end_matches('/');
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let slash = if rest.starts_with('/') || (rest.is_empty() && !(prefix.is_empty() && base_path.is_empty())) { "" } else { "/" };
+    let slash = if rest.starts_with('/') || (rest.is_empty() && !(prefix.is_empty() && base_path.is_empty())) {
+        ""
+    } else {
+        "/"
+    };
     PathAndQuery::try_from(format!("{base_path}{prefix}{slash}{rest}{query}")).ok().map(Uri::from)
 }
 

@@ -76,7 +76,11 @@ fn survey(headers: &HeaderMap) -> Present {
             "connection" => present.connection = true,
             "te" => present.te = true,
             "upgrade" => present.upgrade = true,
-            "keep-alive" | "proxy-connection" | "transfer-encoding" | "http2-settings" | "proxy-authenticate"
+            "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "http2-settings"
+            | "proxy-authenticate"
             | "proxy-authorization" => present.hop_by_hop = true,
             "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-port"
             | "x-forwarded-prefix" | "x-real-ip" | "forwarded" => present.forwarded = true,

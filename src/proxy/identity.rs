@@ -89,9 +89,8 @@ pub(crate) fn overridden(rule: Option<&Override>, headers: &HeaderMap) -> Option
 /// The `set-cookie` that makes an anonymous id sticky.
 pub(crate) fn anonymous_cookie(id: &str, secure: bool) -> Option<HeaderValue> {
     let secure = if secure { "; Secure" } else { "" };
-    let text = format!(
-        "{ANONYMOUS_COOKIE}={id}; Path=/; Max-Age={ANONYMOUS_COOKIE_SECONDS}; HttpOnly; SameSite=Lax{secure}"
-    );
+    let text =
+        format!("{ANONYMOUS_COOKIE}={id}; Path=/; Max-Age={ANONYMOUS_COOKIE_SECONDS}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::try_from(text).ok()
 }
 

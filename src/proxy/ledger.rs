@@ -104,10 +104,6 @@ impl Ledger {
         &self.snapshot
     }
 
-    pub(crate) const fn arrived(&self) -> Instant {
-        self.arrived
-    }
-
     pub(crate) const fn request(&self) -> &RequestFacts {
         &self.request
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -91,13 +91,10 @@ impl DataPlane {
     ///
     /// # Errors
     /// When the address is taken or a thread cannot be made.
-    pub fn start(
-        live: &Arc<Live>,
-        access: &AccessLog,
-    ) -> Result<(Self, Vec<rtrb::Consumer<Record>>), StartError> {
+    pub fn start(live: &Arc<Live>, access: &AccessLog) -> Result<(Self, Vec<rtrb::Consumer<Record>>), StartError> {
         let wanted = live.snapshot().config().listen.address;
-        let listeners = bind_all(wanted, live.workers.len())
-            .map_err(|source| StartError::Listen { address: wanted, source })?;
+        let listeners =
+            bind_all(wanted, live.workers.len()).map_err(|source| StartError::Listen { address: wanted, source })?;
         let address = listeners
             .first()
             .map_or(Ok(wanted), StdListener::local_addr)
@@ -177,15 +174,24 @@ fn bind(address: SocketAddr, share: bool) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
+/// Starts a worker's thread; returns once its runtime stands, which must be made where it runs.
 fn start_worker(
     parts: WorkerParts,
     listener: StdListener,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    std::thread::Builder::new().name(format!("worker-{}", parts.index)).spawn(move || {
+    let (standing, stands) = mpsc::channel();
+    let thread = std::thread::Builder::new().name(format!("worker-{}", parts.index)).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default());
+        // Who started this waits for the word, so it is always heard.
+        let (Ok(runtime), _) = (match runtime {
+            Ok(runtime) => (Ok(runtime), standing.send(Ok(()))),
+            Err(error) => (Err(()), standing.send(Err(error))),
+        }) else {
+            return;
+        };
         runtime.block_on(async move {
             let worker = Worker::new(parts);
             match TcpListener::from_std(listener) {
@@ -193,7 +199,12 @@ fn start_worker(
                 Err(error) => tracing::error!(%error, "a worker's listener does not work"),
             }
         });
-    })
+    })?;
+    match stands.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(io::Error::other("the worker ended before it began")),
+    }
 }
 
 async fn run_worker(worker: Rc<Worker>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
@@ -222,18 +233,17 @@ async fn reap(worker: Rc<Worker>) {
 /// Ends when no connection is open and no request in flight (tunnels are requests without a connection).
 async fn drained(worker: &Worker) {
     let counters = worker.counters();
-    while counters.connections.get() != counters.disconnections.get() || counters.started.get() != counters.finished.get()
+    while counters.connections.get() != counters.disconnections.get()
+        || counters.started.get() != counters.finished.get()
     {
         tokio::time::sleep(DRAIN_POLL).await;
     }
 }
 
 async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
-    let limits = worker.snapshot().config().limits.clone();
-    let server = server(&limits);
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => admit(worker, &server, socket, peer),
+            Ok((socket, peer)) => admit(worker, socket, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -260,17 +270,18 @@ fn server(limits: &Limits) -> http1::Builder {
 const MIN_BUFFER_BYTES: usize = 64 * 1024;
 const HYPER_MAX_HEADERS: usize = 100;
 
-fn admit(worker: &Rc<Worker>, server: &http1::Builder, socket: TcpStream, peer: SocketAddr) {
+fn admit(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
     let counters = worker.counters();
     let open: u64 = worker.live().workers.iter().map(|w| w.connections.get() - w.disconnections.get()).sum();
-    if open >= worker.snapshot().config().limits.max_connections as u64 {
+    let limits = worker.snapshot().config().limits.clone();
+    if open >= limits.max_connections as u64 {
         counters.connections_refused.add(1);
         return;
     }
     counters.connections.add(1);
     // Without it small answers wait for acknowledgements; should it fail, they are only slower.
     let _slower = socket.set_nodelay(true);
-    tokio::task::spawn_local(serve(Rc::clone(worker), server.clone(), socket, peer));
+    tokio::task::spawn_local(serve(Rc::clone(worker), server(&limits), socket, peer));
 }
 
 /// Counts the end of a connection, however it ends: a panic in it must cost only itself.

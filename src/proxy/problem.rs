@@ -111,10 +111,7 @@ impl Problem {
 
     /// Whether the connection cannot go on: what follows on it may not be what it seems.
     const fn closes(self) -> bool {
-        matches!(
-            self,
-            Self::BadRequest(_) | Self::MethodNotSupported | Self::ContentTooLarge | Self::RequestTimeout
-        )
+        matches!(self, Self::BadRequest(_) | Self::MethodNotSupported | Self::ContentTooLarge | Self::RequestTimeout)
     }
 
     /// The answer. `retry_after` is what is known of when to come again.

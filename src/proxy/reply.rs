@@ -34,8 +34,8 @@ pub(crate) enum ReplyError {
 pub(crate) enum Reply {
     /// Ours, in one piece.
     Full(Option<Bytes>),
-    /// Ours, with a ledger that settles with it.
-    Settling(Option<Bytes>, Option<Box<Ledger>>),
+    /// Ours, with a ledger that settles when it is dropped.
+    Settling(Option<Bytes>, #[expect(dead_code, reason = "kept for its drop")] Box<Ledger>),
     /// An upstream's.
     Stream(Box<Stream>),
 }
@@ -122,7 +122,9 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match self.get_mut() {
-            Self::Full(bytes) | Self::Settling(bytes, _) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Full(bytes) | Self::Settling(bytes, _) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
             Self::Stream(stream) => stream.poll_piece(cx),
         }
     }

@@ -144,11 +144,7 @@ impl SharedUpload {
 
     pub(crate) fn progress(&self) -> Progress {
         let upload = self.0.borrow();
-        Progress {
-            finished: upload.finished,
-            waiting_for_client: upload.waiting_for_client,
-            at: upload.progress_at,
-        }
+        Progress { finished: upload.finished, waiting_for_client: upload.waiting_for_client, at: upload.progress_at }
     }
 }
 
@@ -241,7 +237,9 @@ impl Body for UploadBody {
             return Poll::Ready(Some(Err(UploadError::Revoked)));
         }
         // In the first turn what is kept has just been sent; from the second on it is replayed first.
-        if reading.turn > 1 && let Some(piece) = upload.kept.get(reading.replayed).cloned() {
+        if reading.turn > 1
+            && let Some(piece) = upload.kept.get(reading.replayed).cloned()
+        {
             reading.replayed += 1;
             upload.progress_at = clock::now();
             return Poll::Ready(Some(Ok(Frame::data(piece))));

@@ -1,0 +1,95 @@
+//! The composition root: a configuration becomes running services, and these stop in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::config::Loaded;
+use crate::controller::{self, SharedWindows};
+use crate::live::Live;
+use crate::proxy::listener::Stopper;
+use crate::proxy::{DataPlane, StartError};
+use crate::telemetry::access::{AccessLog, AccessLogGuard};
+use crate::upstream::BuildError;
+
+/// Threads for everything that is not a client's request: administration, health checks, reloads.
+const CONTROL_THREADS: usize = 1;
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The control runtime could not be made.
+    #[error("cannot start the control runtime")]
+    Runtime(#[source] std::io::Error),
+    /// A backend could not be built.
+    #[error("cannot build a backend")]
+    Backend(#[from] BuildError),
+    /// The data plane could not start.
+    #[error("cannot start the data plane")]
+    DataPlane(#[from] StartError),
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// What is running.
+    pub live: Arc<Live>,
+    /// The last minutes.
+    pub windows: SharedWindows,
+    data: DataPlane,
+    access: Arc<AccessLogGuard>,
+    control: Runtime,
+}
+
+impl Gateway {
+    /// Starts everything; returns once clients can connect.
+    ///
+    /// # Errors
+    /// When an address is taken, a backend cannot be built or the system refuses threads.
+    pub fn start(loaded: Loaded, log_sink: impl std::io::Write + Send + 'static) -> Result<Self, AppError> {
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(AppError::Runtime)?;
+        let workers = match loaded.config.listen.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let live = Live::new(loaded, workers, control.handle().clone())?;
+        let (access_log, access) = AccessLog::new(log_sink);
+        let (data, rings) = DataPlane::start(&live, &access_log)?;
+        let windows = SharedWindows::default();
+        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
+        Ok(Self { live, windows, data, access, control })
+    }
+
+    /// The runtime of everything that is not a client's request.
+    #[must_use]
+    pub const fn control(&self) -> &Runtime {
+        &self.control
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub const fn address(&self) -> std::net::SocketAddr {
+        self.data.address
+    }
+
+    /// Ends the workers at once; for a second signal.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.data.stopper()
+    }
+
+    /// Stops in order: not ready, `drain_delay`, accept no more, wait for what is in flight.
+    pub fn stop(self) {
+        let shutdown = self.live.snapshot().config().shutdown.clone();
+        self.live.set_unready();
+        std::thread::sleep(shutdown.drain_delay);
+        self.data.drain(shutdown.drain_timeout);
+        self.control.shutdown_timeout(Duration::from_secs(1));
+        drop(self.access);
+    }
+}

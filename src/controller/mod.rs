@@ -1,0 +1,66 @@
+//! The slow loop: records from the workers become windows, windows become judgements, and judgements
+//! are published.
+//!
+//! It runs a few times a second beside the traffic and never in its way.
+
+pub mod windows;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock;
+use crate::live::Live;
+use crate::measure::Record;
+pub use windows::{ArmSummary, RouteSummary, Windows};
+
+/// How often records are taken from the workers' rings and gates are judged.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// The windows, shared by the loop that fills them and the pages that read them.
+#[derive(Debug, Clone, Default)]
+pub struct SharedWindows(Arc<Mutex<Windows>>);
+
+impl SharedWindows {
+    /// What the last minutes of a route looked like. Routes are named by `RouteState::id`.
+    #[must_use]
+    pub fn summary(&self, route: u32) -> RouteSummary {
+        self.lock().summary(route, clock::now_millis())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Windows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs until the task is dropped.
+pub async fn run(live: Arc<Live>, mut rings: Vec<rtrb::Consumer<Record>>, windows: SharedWindows) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        turn(&live, &mut rings, &windows);
+    }
+}
+
+/// One turn: everything in the rings, then every gate.
+fn turn(live: &Live, rings: &mut [rtrb::Consumer<Record>], windows: &SharedWindows) {
+    let snapshot = live.snapshot();
+    let now = clock::now_millis();
+    let mut windows = windows.lock();
+    for (definition, state) in snapshot.config().routes.iter().zip(&snapshot.routes) {
+        windows.configure(state.id, definition.quality_gate.as_ref().map(|gate| (gate.metric, &gate.settings)));
+    }
+    for ring in rings {
+        while let Ok(record) = ring.pop() {
+            windows.record(&record);
+        }
+    }
+    for state in &snapshot.routes {
+        let position = windows.judge(state.id, now);
+        if position != state.gate() {
+            let (route, from, to) = (&*state.name, format!("{:?}", state.gate()), format!("{position:?}"));
+            tracing::warn!(route, from, to, "quality gate moved");
+            state.set_gate(position);
+        }
+    }
+}
