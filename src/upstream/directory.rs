@@ -103,15 +103,13 @@ impl Directory {
     pub(super) fn resolved(&self, index: usize, outcome: io::Result<Vec<SocketAddr>>, now: Timestamp) -> bool {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(index) else { return false };
-        let sockets = match outcome {
-            Ok(sockets) if sockets.is_empty() => Err("the name has no addresses".to_owned()),
-            Ok(sockets) => Ok(sockets),
-            Err(error) => Err(error.to_string()),
-        };
-        let sockets = match sockets {
+        let found = outcome.and_then(|sockets| {
+            if sockets.is_empty() { Err(io::Error::other("the name has no addresses")) } else { Ok(sockets) }
+        });
+        let sockets = match found {
             Ok(sockets) => sockets,
             Err(error) => {
-                entry.failed(&self.backend, error);
+                entry.failed(&self.backend, error.to_string());
                 return false;
             }
         };
