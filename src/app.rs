@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, Sources};
 use crate::controller::{self, SharedWindows};
 use crate::live::Live;
 use crate::proxy::listener::Stopper;
 use crate::proxy::{DataPlane, StartError};
 use crate::telemetry::access::{AccessLog, AccessLogGuard};
+use crate::telemetry::log::LogHandle;
 use crate::upstream::BuildError;
 
 /// Threads for everything that is not a client's request: administration, health checks, reloads.
@@ -36,17 +37,27 @@ pub struct Gateway {
     pub live: Arc<Live>,
     /// The last minutes.
     pub windows: SharedWindows,
+    /// Where the configuration came from.
+    pub sources: Option<Sources>,
+    /// Changes the log's filter.
+    pub log: LogHandle,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
     control: Runtime,
 }
 
 impl Gateway {
-    /// Starts everything; returns once clients can connect.
+    /// Starts everything; returns once clients can connect. `sources` are where the configuration came from
+    /// and is reloaded from; without them it stays as it is. Access lines go to `access_log`.
     ///
     /// # Errors
     /// When an address is taken, a backend cannot be built or the system refuses threads.
-    pub fn start(loaded: Loaded, log_sink: impl std::io::Write + Send + 'static) -> Result<Self, AppError> {
+    pub fn start(
+        loaded: Loaded,
+        access_log: impl std::io::Write + Send + 'static,
+        sources: Option<Sources>,
+        log: LogHandle,
+    ) -> Result<Self, AppError> {
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
             .thread_name("control")
@@ -58,11 +69,11 @@ impl Gateway {
             threads => threads,
         };
         let live = Live::new(loaded, workers, control.handle().clone())?;
-        let (access_log, access) = AccessLog::new(log_sink);
+        let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log)?;
         let windows = SharedWindows::default();
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
-        Ok(Self { live, windows, data, access, control })
+        Ok(Self { live, windows, sources, log, data, access, control })
     }
 
     /// The runtime of everything that is not a client's request.

@@ -1,5 +1,6 @@
 //! Pointsman: a reverse-proxy routing gateway with two backends per route.
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;

@@ -109,8 +109,10 @@ mod tests {
             }
             check(&request.body(()).unwrap().into_parts().0).is_ok()
         };
-        let host: &[_] = &[("host", "a")];
-        let rows: [(&str, &str, Version, &[(&str, &str)], bool); 14] = [
+        const HOST: &[(&str, &str)] = &[("host", "a")];
+        let host = HOST;
+        type Row = (&'static str, &'static str, Version, &'static [(&'static str, &'static str)], bool);
+        let rows: [Row; 14] = [
             ("GET", "/", Version::HTTP_11, host, true),
             ("GET", "http://a/", Version::HTTP_11, host, true),
             ("GET", "http://A:80/", Version::HTTP_11, &[("host", "a:80")], true),

@@ -119,7 +119,8 @@ mod tests {
     fn the_first_usable_source_gives_the_key() {
         let long = "x".repeat(crate::domain::assignment::MAX_KEY_BYTES + 1);
         let cookie_only: &[(&str, &str)] = &[("cookie", "a=b; uid=%C3%A5sa; c=d")];
-        let rows: [(&[(&str, &str)], &str, bool, Found<'_>); 9] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, bool, Found<'a>);
+        let rows: [Row<'_>; 9] = [
             (&[("x-user-id", "u1"), ("cookie", "uid=u2")], "/?user=u3", true, Found::Key("u1".into())),
             (&[("x-user-id", "u1"), ("cookie", "uid=u2")], "/?user=u3", false, Found::Key("u2".into())),
             (&[("x-user-id", ""), ("cookie", "uid=u2")], "/", true, Found::Key("u2".into())),

@@ -1,3 +1,4 @@
 //! What the gateway tells about itself: access log, log, metrics.
 
 pub mod access;
+pub mod log;

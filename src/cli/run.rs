@@ -1,0 +1,61 @@
+//! `pointsman run`: the gateway, until a signal ends it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{MISTAKES, output};
+use crate::app::Gateway;
+use crate::config::{self, Sources};
+use crate::telemetry::log;
+
+/// Options of `pointsman run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(short, long, default_value = "gateway.toml")]
+    pub config: PathBuf,
+}
+
+/// Loads the file, starts the gateway, and waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// When an address is taken, or the system refuses what the gateway needs.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let sources = Sources::from_env(&args.config);
+    let loaded = match config::load(&sources, None) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            output::note(&config::report::render(&report.diagnostics, output::note_style()))?;
+            return Ok(ExitCode::from(MISTAKES));
+        }
+    };
+    let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| loaded.config.log.level.clone());
+    let log = log::start(&level).context("the log level is not a filter")?;
+    for warning in &loaded.warnings {
+        tracing::warn!(place = warning.place_text(), key = warning.path, "{}", warning.found);
+    }
+    let gateway = Gateway::start(loaded, std::io::stdout(), Some(sources), log)?;
+    let (mut terminate, mut interrupt) = {
+        let _inside = gateway.control().enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    gateway.control().block_on(either(&mut terminate, &mut interrupt));
+    tracing::info!("stopping; a second signal ends at once");
+    let stopper = gateway.stopper();
+    gateway.control().spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        stopper.end_now();
+    });
+    gateway.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
