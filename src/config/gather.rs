@@ -10,7 +10,7 @@ use super::load::{LastGood, Sources};
 use super::node::{Node, Origin, Source, SourceKind, Value, parse_document};
 use super::report::did_you_mean;
 use super::sink::Sink;
-use super::spec::{Kind, ROOT, join};
+use super::spec::{Kind, Leaf, ROOT, join};
 use super::{layers, parse, validate, visit};
 
 /// The folder of files with routes, beside the file.
@@ -115,7 +115,7 @@ fn document(name: &str, kind: SourceKind, text: String, sink: &Sink) -> Node {
 
 fn hide_secrets(node: &Node, sink: &Sink) {
     visit::visit(node, ROOT, &mut |_, kind, node| {
-        if matches!(kind, Kind::Secret) && parse::file_reference(node).is_none() {
+        if matches!(kind, Kind::Leaf(Leaf::Secret)) && parse::file_reference(node).is_none() {
             sink.hide(&node.origin);
         }
     });
@@ -254,9 +254,11 @@ fn read_files(tree: &Node, path: &Path, ledger: &mut Ledger) {
     let folder = path.parent().unwrap_or(Path::new(""));
     visit::visit(tree, ROOT, &mut |_, kind, node| {
         let file = match kind {
-            Kind::Secret => parse::file_reference(node),
-            Kind::File => parse::file(node).ok(),
-            _ => None,
+            Kind::Leaf(Leaf::Secret) => parse::file_reference(node),
+            Kind::Leaf(Leaf::File) => parse::file(node).ok(),
+            Kind::Leaf(_) | Kind::List(_) | Kind::Either(..) | Kind::Table(_) | Kind::Named(_) | Kind::Headers(_) => {
+                None
+            }
         };
         if let Some(file) = file.filter(|file| !file.is_empty()) {
             ledger.file(&folder.join(file));

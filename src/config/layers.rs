@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::node::{Entry, Node, Origin, Source, SourceKind, Table, Value, parse_value};
 use super::report::did_you_mean;
-use super::spec::{Key, Kind, ROOT, join};
+use super::spec::{Key, Kind, Leaf, ROOT, join};
 
 /// What environment variables that set keys begin with.
 pub(super) const PREFIX: &str = "POINTSMAN__";
@@ -68,7 +68,7 @@ fn setting(name: &str, value: &str, tree: &Node) -> Result<Setting, Unusable> {
         |secret: bool| move |(found, help): (String, String)| Unusable { origin: origin.clone(), found, help, secret };
     // What an unknown name holds may well be a secret that was misspelt.
     let (path, kind) = resolve(&segments, ROOT, tree).map_err(unusable.clone()(true))?;
-    let secret = matches!(kind, Kind::Secret);
+    let secret = matches!(kind, Kind::Leaf(Leaf::Secret));
     let node = value_node(kind, &source).map_err(unusable(secret))?;
     Ok(Setting { path, node, secret })
 }
@@ -98,8 +98,12 @@ fn resolve(segments: &[&str], keys: &'static [Key], node: &Node) -> Resolved {
             };
             (vec![header.to_lowercase().replace('_', "-")], *value)
         }
-        kind if rest.is_empty() => (Vec::new(), kind),
-        _ => return Err((format!("`{name}` has no keys below it"), String::new())),
+        kind @ (Kind::Leaf(_) | Kind::List(_) | Kind::Either(..)) => {
+            if !rest.is_empty() {
+                return Err((format!("`{name}` has no keys below it"), String::new()));
+            }
+            (Vec::new(), kind)
+        }
     };
     Ok(([vec![name], below].concat(), kind))
 }

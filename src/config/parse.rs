@@ -11,7 +11,7 @@ use jiff::fmt::friendly::SpanParser;
 
 use super::node::{Node, Value};
 use super::report::did_you_mean;
-use super::spec::Kind;
+use super::spec::Leaf;
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,27 +30,26 @@ fn expected<T>(node: &Node, help: impl Into<String>) -> Parsed<T> {
 }
 
 /// Checks a value that is not a container.
-pub(super) fn leaf(kind: &Kind, node: &Node) -> Parsed<()> {
-    match kind {
-        Kind::Text | Kind::Reference(_) => text(node).map(drop),
-        Kind::Word { now, later } => word(node, now, later).map(drop),
-        Kind::Integer(min, max) => integer(node, *min, *max).map(drop),
-        Kind::Float(min, max) => float(node, *min, *max).map(drop),
-        Kind::Bool => boolean(node).map(drop),
-        Kind::Duration(min, max) => duration(node, *min, *max).map(drop),
-        Kind::Size(min, max) => size(node, *min, *max).map(drop),
-        Kind::Address => address(node).map(drop),
-        Kind::Network => network(node).map(drop),
-        Kind::Host => host(node).map(drop),
-        Kind::Url => url(node).map(drop),
-        Kind::Path => path(node).map(drop),
-        Kind::HeaderName => header_name(node).map(drop),
-        Kind::HeaderValue => header_value(node).map(drop),
-        Kind::Method => method(node).map(drop),
-        Kind::Status => status(node).map(drop),
-        Kind::File => file(node).map(drop),
-        Kind::Secret => secret(node),
-        Kind::List(_) | Kind::Either(..) | Kind::Table(_) | Kind::Named(_) | Kind::Headers(_) => Ok(()),
+pub(super) fn leaf(leaf: &Leaf, node: &Node) -> Parsed<()> {
+    match leaf {
+        Leaf::Text | Leaf::Reference(_) => text(node).map(drop),
+        Leaf::Word { now, later } => word(node, now, later).map(drop),
+        Leaf::Integer(min, max) => integer(node, *min, *max).map(drop),
+        Leaf::Float(min, max) => float(node, *min, *max).map(drop),
+        Leaf::Bool => boolean(node).map(drop),
+        Leaf::Duration(min, max) => duration(node, *min, *max).map(drop),
+        Leaf::Size(min, max) => size(node, *min, *max).map(drop),
+        Leaf::Address => address(node).map(drop),
+        Leaf::Network => network(node).map(drop),
+        Leaf::Host => host(node).map(drop),
+        Leaf::Url => url(node).map(drop),
+        Leaf::Path => path(node).map(drop),
+        Leaf::HeaderName => header_name(node).map(drop),
+        Leaf::HeaderValue => header_value(node).map(drop),
+        Leaf::Method => method(node).map(drop),
+        Leaf::Status => status(node).map(drop),
+        Leaf::File => file(node).map(drop),
+        Leaf::Secret => secret(node),
     }
 }
 

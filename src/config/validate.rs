@@ -78,9 +78,11 @@ fn value(path: &str, node: &Node, kind: &'static Kind, extent: Extent, sink: &Si
                 sink.error(&node.origin, path, format!("found {}", node.describe()), "expected a list")
             }
         },
-        kind => {
+        // Resolved above.
+        Kind::Either(..) => {}
+        Kind::Leaf(leaf) => {
             let unknown = extent == Extent::Layer && node.as_text().is_some_and(|text| text.contains('$'));
-            if !unknown && let Err(mistake) = parse::leaf(kind, node) {
+            if !unknown && let Err(mistake) = parse::leaf(leaf, node) {
                 sink.error(&node.origin, path, mistake.found, mistake.help);
             }
         }
