@@ -1,2 +1,10 @@
 //! The `pointsman` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use pointsman::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    cli::finish(cli::run(Cli::parse()))
+}

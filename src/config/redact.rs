@@ -40,7 +40,8 @@ fn value(node: &Node, kind: &'static Kind) -> Json {
     }
 }
 
-fn scalar(value: &Value) -> Json {
+/// A value that is no container; containers are `null`.
+pub(super) fn scalar(value: &Value) -> Json {
     match value {
         Value::Text(text) | Value::Other(text) => Json::from(text.as_str()),
         Value::Integer(number) => Json::from(*number),

@@ -57,7 +57,12 @@ fn names(keys: &[Key]) -> String {
 
 fn missing(path: &str, node: &Node, table: &Table, keys: &'static [Key], sink: &Sink) {
     for key in keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
-        sink.error(&node.origin, &join(path, key.name), format!("`{}` is missing", key.name), key.doc);
+        sink.error(
+            &node.origin,
+            &join(path, key.name),
+            format!("`{}` is missing", key.name),
+            format!("add it: {}", key.doc),
+        );
     }
 }
 

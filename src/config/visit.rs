@@ -84,7 +84,8 @@ fn fill_value(node: &mut Node, kind: &'static Kind) {
     }
 }
 
-fn default_of(key: &'static Key) -> Option<Node> {
+/// What a key holds where it was not typed.
+pub(super) fn default_of(key: &'static Key) -> Option<Node> {
     match key.kind {
         Kind::Table(_) if !key.optional && !key.required => Some(Node::empty()),
         Kind::Named(_) | Kind::Headers(_) => Some(Node::empty()),

@@ -179,10 +179,11 @@ fn walk_kind(path: &str, kind: &'static Kind, visit: &mut impl FnMut(&str, &'sta
     }
 }
 
-/// Two parts of a key path.
+/// Two parts of a key path; either may be empty.
 #[must_use]
 pub fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    let dot = if path.is_empty() || name.is_empty() { "" } else { "." };
+    format!("{path}{dot}{name}")
 }
 
 const SECOND: Duration = Duration::from_secs(1);
