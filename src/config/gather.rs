@@ -38,6 +38,8 @@ pub(super) struct Gathered {
     pub(super) typed: Node,
     pub(super) ledger: Ledger,
     pub(super) sink: Sink,
+    /// Whether the file itself could not be read as TOML; the tree then says nothing.
+    pub(super) unreadable: bool,
     /// The texts of `routes.d` in use.
     pub(super) fragments: BTreeMap<PathBuf, String>,
 }
@@ -56,17 +58,20 @@ pub(super) fn gather(
         None => file_text(&sources.path, &mut ledger, &sink),
     };
     let embedded = ledger.paths().is_empty();
-    let mut tree = text.map_or_else(Node::empty, |text| document(&name, SourceKind::File, text, &sink));
     if embedded {
-        ledger.variable("embedded", tree_text(&tree).as_ref());
+        ledger.variable("embedded", text.as_ref());
     }
+    let document = text.and_then(|text| document(&name, SourceKind::File, text, &sink));
+    let unreadable = document.is_none();
+    let mut tree = document.unwrap_or_else(Node::empty);
     let profiles = take(&mut tree, PROFILES);
     let mut fragments = BTreeMap::new();
     if !embedded {
         let texts = fragment_texts(&sources.path, previous, uses, &mut ledger, &sink);
         for (path, text) in &texts {
-            let fragment = fragment(&path.display().to_string(), text, &sink);
-            layers::merge(&mut tree, fragment, "", &mut |_, _, _| {});
+            if let Some(fragment) = fragment(&path.display().to_string(), text, &sink) {
+                layers::merge(&mut tree, fragment, "", &mut |_, _, _| {});
+            }
         }
         fragments = texts;
     }
@@ -77,7 +82,7 @@ pub(super) fn gather(
     let typed = tree.clone();
     expand(&mut tree, &sources.environment, &mut ledger, &sink);
     read_files(&tree, &sources.path, &mut ledger);
-    Gathered { tree, typed, ledger, sink, fragments }
+    Gathered { tree, typed, ledger, sink, unreadable, fragments }
 }
 
 fn file_text(path: &Path, ledger: &mut Ledger, sink: &Sink) -> Option<String> {
@@ -92,16 +97,11 @@ fn file_text(path: &Path, ledger: &mut Ledger, sink: &Sink) -> Option<String> {
     None
 }
 
-fn tree_text(tree: &Node) -> Option<String> {
-    match &tree.origin {
-        Origin::Source { source, .. } => Some(source.text.clone()),
-        Origin::Default => None,
-    }
-}
-
-fn document(name: &str, kind: SourceKind, text: String, sink: &Sink) -> Node {
+/// The tree of a text; `None` with mistakes of syntax, after which nothing in it can be relied on.
+fn document(name: &str, kind: SourceKind, text: String, sink: &Sink) -> Option<Node> {
     let source = Arc::new(Source { name: name.to_owned(), kind, text });
     let (node, errors) = parse_document(&source);
+    let readable = errors.is_empty();
     for error in errors {
         let origin = Origin::Source { source: Arc::clone(&source), span: error.span };
         sink.error(&origin, "", format!("not TOML: {}", error.message), "");
@@ -110,12 +110,13 @@ fn document(name: &str, kind: SourceKind, text: String, sink: &Sink) -> Node {
     for (_, entry) in node.get(PROFILES).and_then(Node::as_table).into_iter().flatten() {
         hide_secrets(&entry.node, sink);
     }
-    node
+    readable.then_some(node)
 }
 
 fn hide_secrets(node: &Node, sink: &Sink) {
     visit::visit(node, ROOT, &mut |_, kind, node| {
-        if matches!(kind, Kind::Leaf(Leaf::Secret)) && parse::file_reference(node).is_none() {
+        let secret = matches!(kind, Kind::Leaf(Leaf::Secret)) && parse::file_reference(node).is_none();
+        if secret || (matches!(kind, Kind::Leaf(Leaf::Url)) && parse::has_credentials(node)) {
             sink.hide(&node.origin);
         }
     });
@@ -168,8 +169,8 @@ fn fragment_paths(folder: &Path, ledger: &mut Ledger) -> Vec<PathBuf> {
     paths
 }
 
-fn fragment(name: &str, text: &str, sink: &Sink) -> Node {
-    let mut node = document(name, SourceKind::Fragment, text.to_owned(), sink);
+fn fragment(name: &str, text: &str, sink: &Sink) -> Option<Node> {
+    let mut node = document(name, SourceKind::Fragment, text.to_owned(), sink)?;
     if let Value::Table(table) = &mut node.value {
         table.retain(|key, entry| {
             if key != "routes" {
@@ -179,7 +180,7 @@ fn fragment(name: &str, text: &str, sink: &Sink) -> Node {
             key == "routes"
         });
     }
-    node
+    Some(node)
 }
 
 fn take(tree: &mut Node, name: &str) -> Option<Node> {

@@ -130,7 +130,10 @@ pub(super) fn finish_reading(
     gathered: Gathered,
     folder: &Path,
 ) -> ((Option<Loaded>, Vec<Diagnostic>), BTreeSet<String>) {
-    let Gathered { tree, typed, ledger, sink, fragments } = gathered;
+    let Gathered { tree, typed, ledger, sink, unreadable, fragments } = gathered;
+    if unreadable {
+        return ((None, sink.finish()), BTreeSet::new());
+    }
     validate::table("", &tree, ROOT, validate::Extent::Whole, &sink);
     let context = Context { sink: &sink, ledger: &ledger, folder, read: RefCell::default() };
     let parts = check::build(&context, &tree);

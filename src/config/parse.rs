@@ -99,7 +99,11 @@ pub(super) fn float(node: &Node, min: f64, max: f64) -> Parsed<f64> {
     if (min..=max).contains(&number) {
         return Ok(number);
     }
-    expected(node, format!("expected a number from {min:?} to {max:?}"))
+    /// Bounds beyond this only keep infinity out.
+    const NO_BOUND: f64 = 1e100;
+    let from = if min > -NO_BOUND { format!(" from {min:?}") } else { String::new() };
+    let to = if max < NO_BOUND { format!(" to {max:?}") } else { String::new() };
+    expected(node, format!("expected a number{from}{to}"))
 }
 
 /// `true` or `false`.
@@ -223,10 +227,19 @@ pub(super) fn url(node: &Node) -> Parsed<Option<Url>> {
     if text.is_empty() {
         return Ok(None);
     }
+    if has_credentials(node) {
+        let help = "no user name or password in a URL: set `headers.authorization` instead".to_owned();
+        return Err(Mistake { found: "found a URL with an `@`".to_owned(), help });
+    }
     match parse_url(text) {
         Ok(url) => Ok(Some(url)),
         Err(help) => expected(node, help),
     }
+}
+
+/// Whether a URL holds a password, or something that could be meant as one.
+pub(super) fn has_credentials(node: &Node) -> bool {
+    node.as_text().is_some_and(|text| text.contains('@'))
 }
 
 fn parse_url(text: &str) -> Result<Url, &'static str> {
@@ -241,9 +254,6 @@ fn parse_url(text: &str) -> Result<Url, &'static str> {
         return Err("a backend's URL has no query and no fragment");
     }
     let (authority, base_path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    if authority.contains('@') {
-        return Err("no user name or password in a URL: set `headers.authorization` instead");
-    }
     let authority: http::uri::Authority = authority.parse().map_err(|_| example)?;
     let host = authority.host();
     if !is_host_name(host) && !is_bracketed_v6(host) {

@@ -68,11 +68,9 @@ pub(super) fn shutdown(view: &View<'_>) -> Option<Shutdown> {
 
 pub(super) fn log(view: &View<'_>) -> Option<Log> {
     let level = view.text("level");
-    if let Some(level) = level
-        && let Err(error) = level.parse::<tracing_subscriber::filter::Targets>()
-    {
+    if let Some(level) = level.filter(|level| !is_filter(level)) {
         let help = "expected a level (error, warn, info, debug, trace, off), or `target=level` with commas between";
-        view.error("level", format!("found {level:?}: {error}"), help);
+        view.error("level", format!("found {level:?}"), help);
     }
     let user_hash_secret = view.secret("user_hash_secret", MIN_HASH_SECRET);
     Some(Log {
@@ -82,6 +80,16 @@ pub(super) fn log(view: &View<'_>) -> Option<Log> {
         user_hash_secret,
         plain_user_keys: view.boolean("plain_user_keys")?,
     })
+}
+
+/// A bare word would be taken for a target, and a level that was misspelt would log everything.
+fn is_filter(level: &str) -> bool {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+
+    level.split(',').all(|part| {
+        let word = part.rsplit_once('=').map_or(part, |(_, word)| word);
+        word.trim().parse::<LevelFilter>().is_ok()
+    }) && level.parse::<Targets>().is_ok()
 }
 
 /// The only store there is so far is `memory`, so the word chooses nothing yet.
