@@ -224,9 +224,7 @@ fn environment(tree: &mut Node, variables: &BTreeMap<String, String>, ledger: &m
     for setting in layers::environment(variables, tree) {
         match setting {
             Err(unusable) => {
-                if unusable.secret {
-                    sink.hide(&unusable.origin);
-                }
+                sink.hide(&unusable.origin);
                 sink.error(&unusable.origin, "", unusable.found, unusable.help);
             }
             Ok(setting) => {
