@@ -132,7 +132,7 @@ fn fragment_texts(
 ) -> BTreeMap<PathBuf, String> {
     let folder = path.parent().unwrap_or(Path::new("")).join(FRAGMENTS);
     let mut texts = BTreeMap::new();
-    for path in fragment_paths(&folder, ledger) {
+    for path in fragment_paths(&folder, ledger, sink) {
         let current = ledger.file(&path).clone().and_then(|bytes| {
             String::from_utf8(bytes).map_err(|error| format!("not UTF-8 (byte {})", error.utf8_error().valid_up_to()))
         });
@@ -156,9 +156,19 @@ fn fragment_texts(
     texts
 }
 
-fn fragment_paths(folder: &Path, ledger: &mut Ledger) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok).collect::<Vec<_>>());
-    let mut paths: Vec<PathBuf> = entries.unwrap_or_default().into_iter().map(|entry| entry.path()).collect();
+fn fragment_paths(folder: &Path, ledger: &mut Ledger, sink: &Sink) -> Vec<PathBuf> {
+    let listed: std::io::Result<Vec<PathBuf>> =
+        std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    let mut paths = match listed {
+        Ok(paths) => paths,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            // Routes must not vanish because a folder cannot be looked into for a moment.
+            let found = format!("{} cannot be read: {error}", folder.display());
+            sink.error(&Origin::Default, "", found, "make it readable, or remove it");
+            Vec::new()
+        }
+    };
     paths.retain(|path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.ends_with(".toml") && !name.starts_with('.')

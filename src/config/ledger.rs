@@ -45,14 +45,16 @@ impl Ledger {
         self.files.keys().cloned().collect()
     }
 
-    /// SHA-256 over all of it, in hex.
-    pub(super) fn hash(&self) -> String {
+    /// SHA-256 over all of it, in hex. Paths below `folder` count from there, so that replicas with
+    /// the same files in other places agree.
+    pub(super) fn hash(&self, folder: &Path) -> String {
         let mut hasher = Sha256::new();
         for (path, content) in &self.files {
             let (found, bytes) = match content {
                 Ok(bytes) => (1_u8, bytes.as_slice()),
                 Err(reason) => (0_u8, reason.as_bytes()),
             };
+            let path = path.strip_prefix(folder).unwrap_or(path);
             field(&mut hasher, path.as_os_str().as_encoded_bytes());
             hasher.update([found]);
             field(&mut hasher, bytes);

@@ -108,6 +108,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether the key holds a list without items.
+    pub(super) fn is_empty_list(&self, name: &str) -> bool {
+        self.node(name).is_some_and(|node| node.value == Value::List(Vec::new()))
+    }
+
     /// The tables of a list; items that are none are left out.
     pub(super) fn tables(&self, name: &str) -> Vec<Self> {
         self.items(name).into_iter().filter_map(|item| self.item_table(name, item)).collect()

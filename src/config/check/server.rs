@@ -99,7 +99,7 @@ pub(super) fn state(view: &View<'_>) {
 
 pub(super) fn context(name: &str, view: &View<'_>) -> Option<ContextKind> {
     let sources = view.tables("key");
-    if sources.is_empty() {
+    if view.is_empty_list("key") {
         view.error("key", "no source", r#"for example key = [{ header = "x-user-id" }]"#);
     }
     let key = super::all(sources.iter().map(|source| source_of(view, source)))?;
@@ -115,7 +115,7 @@ fn source_of(context: &View<'_>, view: &View<'_>) -> Option<Source> {
     let found: Vec<Source> = [header, cookie, query].into_iter().flatten().collect();
     if count > 1 || (count == 0 && found.is_empty()) {
         let help = "each source names one of `header`, `cookie` and `query`; several stand in the list in their order";
-        context.error_at(view.origin(), "key", format!("a source that names {count}"), help);
+        context.error_at(view.origin(), "key", format!("a source with {count} places"), help);
         return None;
     }
     let source = found.into_iter().next()?;

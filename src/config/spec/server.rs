@@ -68,7 +68,12 @@ const LIMITS: &[Key] = &[
     )
     .or("30s")
     .restart(),
-    Key::new("max_body", size(0, 1024 * GIB), "Bytes of a request body; more is answered 413.").or("100MiB"),
+    Key::new(
+        "max_body",
+        size(1, 1024 * GIB),
+        "Bytes of a request body; more is answered 413. There is always a limit.",
+    )
+    .or("100MiB"),
     Key::new("max_connections", COUNT, "Client connections at the same time.").or("20000"),
     Key::new(
         "replay_memory",

@@ -2,6 +2,8 @@
 
 use super::*;
 
+type Environment<'a> = &'a [(&'a str, &'a str)];
+
 fn percent(loaded: &Loaded) -> f64 {
     loaded.config.routes[0].policy.rollout.percent().get()
 }
@@ -13,7 +15,7 @@ const FILE: &str = "[backends.a]\nurl = \"http://a\"\n[backends.b-2]\nurl = \"ht
 #[test]
 fn the_later_layer_wins() {
     let place = "POINTSMAN__ROUTES__R__ROLLOUT__PERCENT";
-    let rows: [(&[(&str, &str)], f64, &str); 4] = [
+    let rows: [(Environment<'_>, f64, &str); 4] = [
         (&[], 1.0, "gateway.toml:10:19"),
         (&[("POINTSMAN_PROFILE", "dev")], 2.0, "gateway.toml:12:11"),
         (&[(place, "3")], 3.0, "environment POINTSMAN__ROUTES__R__ROLLOUT__PERCENT"),
@@ -31,7 +33,7 @@ fn the_later_layer_wins() {
 fn false_wins_in_any_layer() {
     let switch = "POINTSMAN__ROUTES__R__ENABLED";
     let off = FILE.replace("[routes.r]\n", "[routes.r]\nenabled = false\n");
-    let rows: [(&str, &[(&str, &str)], bool); 6] = [
+    let rows: [(&str, Environment<'_>, bool); 6] = [
         (FILE, &[], true),
         (FILE, &[(switch, "true")], true),
         (FILE, &[(switch, "false")], false),
@@ -91,7 +93,7 @@ fn mistakes_in_the_environment() {
 
 #[test]
 fn variables_stand_in_strings() {
-    let rows: [(&str, &[(&str, &str)], &str); 7] = [
+    let rows: [(&str, Environment<'_>, &str); 7] = [
         ("${S}", &[("S", "x")], "x"),
         ("a${S}b${S}", &[("S", "x")], "axbx"),
         ("${S:-d}", &[], "d"),
@@ -180,6 +182,9 @@ fn the_hash_covers_everything_that_is_read() {
     changed("variable", &folder.sources(&[("S", "t")]));
     changed("setting", &folder.sources(&[("POINTSMAN__LISTEN__THREADS", "1")]));
     let config = folder.load(None).unwrap().config;
+    let moved = Folder::new(&[("gateway.toml", &format!("{main}# comment\n")), ("key", "long enougH")]);
+    moved.write("routes.d/s.toml", GOOD);
+    assert_eq!(moved.load(None).unwrap().config.hash, config.hash, "the same files elsewhere");
     for name in ["gateway.toml", "key", "routes.d", "routes.d/s.toml"] {
         assert!(config.watched.contains(&folder.path().join(name)), "{name}");
     }
@@ -193,4 +198,12 @@ fn the_fingerprint_changes_though_the_file_is_broken() {
     assert_ne!(fingerprint(&folder.sources(&[])), first);
     std::fs::remove_file(folder.path().join("gateway.toml")).unwrap();
     assert_ne!(fingerprint(&folder.sources(&[])), first);
+}
+
+#[test]
+fn a_folder_of_fragments_that_cannot_be_read_costs_the_load() {
+    let folder = Folder::new(&[("gateway.toml", &format!("{BACKENDS}{ROUTE}"))]);
+    folder.write("routes.d", "a file where a folder should be");
+    let message = folder.load(None).unwrap_err().to_string();
+    assert!(message.contains("routes.d cannot be read"), "{message}");
 }

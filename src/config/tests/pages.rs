@@ -21,7 +21,7 @@ fn json_of(node: &Node) -> serde_json::Value {
     match &node.value {
         Value::Table(table) => table.iter().map(|(name, entry)| (name.clone(), json_of(&entry.node))).collect(),
         Value::List(items) => items.iter().map(json_of).collect(),
-        value => scalar(value),
+        Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Bool(_) | Value::Other(_) => scalar(&node.value),
     }
 }
 
