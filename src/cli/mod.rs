@@ -55,3 +55,38 @@ pub fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mistakes_and_with_strict_warnings_too_are_told_by_the_exit_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.toml");
+        let fine = "[backends.a]\nurl = \"http://a\"\n[routes.r]\ncontrol = \"a\"\ncandidate = \"a\"\n";
+        let rows: [(&str, &[&str], ExitCode); 5] = [
+            (fine, &[], ExitCode::SUCCESS),
+            (fine, &["--strict"], ExitCode::from(MISTAKES)),
+            (fine, &["--json"], ExitCode::SUCCESS),
+            (fine, &["--profile", "none"], ExitCode::from(MISTAKES)),
+            ("[", &[], ExitCode::from(MISTAKES)),
+        ];
+        for (text, arguments, expected) in rows {
+            std::fs::write(&path, text).unwrap();
+            let words =
+                ["pointsman", "check", "-c", path.to_str().unwrap()].into_iter().chain(arguments.iter().copied());
+            let code = run(Cli::parse_from(words)).unwrap();
+            assert_eq!(format!("{code:?}"), format!("{expected:?}"), "{text} {arguments:?}");
+        }
+        let missing = ["pointsman", "check", "--env-file", "/not/there"];
+        assert!(run(Cli::parse_from(missing)).is_err());
+    }
+}

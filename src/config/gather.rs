@@ -270,7 +270,7 @@ fn read_files(tree: &Node, path: &Path, ledger: &mut Ledger) {
             }
         };
         if let Some(file) = file.filter(|file| !file.is_empty()) {
-            ledger.file(&folder.join(file));
+            ledger.ordinary_file(&folder.join(file));
         }
     });
 }

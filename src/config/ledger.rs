@@ -25,6 +25,14 @@ impl Ledger {
         self.files.entry(path.to_owned()).or_insert_with(|| read(path))
     }
 
+    /// The bytes of a file that a key names. It must be an ordinary one: a pipe would block for ever.
+    pub(super) fn ordinary_file(&mut self, path: &Path) {
+        let odd = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+        self.files
+            .entry(path.to_owned())
+            .or_insert_with(|| if odd { Err("not a file".to_owned()) } else { read(path) });
+    }
+
     /// A file that was read before.
     pub(super) fn known(&self, path: &Path) -> Option<&Content> {
         self.files.get(path)

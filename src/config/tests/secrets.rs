@@ -50,6 +50,8 @@ fn a_files_mistakes_are_told_without_it() {
         let message = folder.load(None).unwrap_err().to_string();
         assert_eq!(message.matches(expected).count(), 4, "{message}");
     }
+    let odd = Folder::new(&[("gateway.toml", &text), ("secret/inside", "")]).load(None).unwrap_err().to_string();
+    assert_eq!(odd.matches("cannot read \"secret\": not a file").count(), 4, "{odd}");
     let missing = Folder::new(&[("gateway.toml", &text)]).load(None).unwrap_err().to_string();
     assert_eq!(missing.matches("cannot read \"secret\"").count(), 4, "{missing}");
 }
