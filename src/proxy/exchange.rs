@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
@@ -323,6 +323,10 @@ impl Exchange {
         }
         let host = respond::upstream_host(backend, endpoint, &self.host);
         headers.insert(header::HOST, host);
+        if self.upload.is_some() && !headers.contains_key(header::CONTENT_LENGTH) {
+            // Without it hyper sends GET and HEAD without their body.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let matched = route.matches.as_ref().map_or("", |rule| &rule.path);
         let uri = upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path)
             .ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
@@ -363,6 +367,8 @@ impl Exchange {
         if unasked_upgrade || headers::prepare_response(answer.response.headers_mut(), version).is_err() {
             return Tried::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer));
         }
+        // The version is each hop's own (RFC 9110, 6.2): an old backend does not make clients old.
+        *answer.response.version_mut() = Version::HTTP_11;
         Tried::Answer(Box::new(answer), outcome)
     }
 

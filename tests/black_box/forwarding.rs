@@ -1,7 +1,7 @@
 //! What becomes of heads on their way, in both directions.
 
 use crate::support::upstream::{ok, with_fields};
-use crate::support::{Client, Conversation, Gateway, Setup, Upstream, eventually};
+use crate::support::{Conversation, Gateway, Setup, Upstream, eventually};
 
 /// A gateway before one upstream, with these keys of backend and route.
 fn before(upstream: &Upstream, backend: &str, route: &str) -> Gateway {
@@ -249,7 +249,8 @@ fn answers_without_a_body_stay_without_one() {
         ("HEAD", "/chunked", 200, None),
         ("HEAD", "/plain", 200, None),
         ("GET", "/204", 204, None),
-        ("GET", "/304", 304, Some("1000")),
+        // A 304 may leave the length out (RFC 9110, 15.4.5), and hyper does.
+        ("GET", "/304", 304, None),
     ];
     for (method, target, status, length) in rows {
         let answer = client.request(method, target, &[], b"");
@@ -356,11 +357,10 @@ fn many_fields_and_repeated_ones_arrive_in_order() {
         let many = many.clone();
         Upstream::answering(move |_| with_fields(200, "OK", &many, "ok"))
     };
-    let gateway = before(&upstream, "", "").client();
+    let gateway = before(&upstream, "", "");
     let fields: Vec<(String, String)> = (0..80).map(|index| (format!("x-{}", index / 2), index.to_string())).collect();
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut client: Client = gateway;
-    let answer = client.get("/", &fields);
+    let answer = gateway.get("/", &fields);
     answer.expect(200, "ok");
     let cookies: Vec<String> = (0..60).map(|index| format!("c{index}=1")).collect();
     assert_eq!(answer.head.all("set-cookie"), cookies);

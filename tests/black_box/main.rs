@@ -5,5 +5,6 @@
 mod support;
 
 mod bodies;
+mod fallback;
 mod forwarding;
 mod splitting;
