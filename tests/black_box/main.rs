@@ -8,3 +8,4 @@ mod bodies;
 mod fallback;
 mod forwarding;
 mod splitting;
+mod streaming;
