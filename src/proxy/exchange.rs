@@ -407,6 +407,7 @@ impl Exchange {
             incoming,
             ledger: self.ledger,
             connection: Some(connection),
+            upload: self.upload,
             timer: self.timer,
             idle,
             deadline,

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use super::ledger::Ledger;
 use super::pool::Sender;
 use super::timer::Timer;
+use super::upload::SharedUpload;
 use crate::clock;
 use crate::config::model::Keepalive;
 use crate::domain::attempt::Outcome;
@@ -52,6 +53,8 @@ pub(crate) struct Stream {
     pub(crate) ledger: Box<Ledger>,
     /// Goes back to the pool when the answer has ended.
     pub(crate) connection: Option<Connection>,
+    /// The request's body, which may still be on its way.
+    pub(crate) upload: Option<SharedUpload>,
     pub(crate) timer: Timer,
     pub(crate) idle: Duration,
     pub(crate) deadline: Option<Instant>,
@@ -80,7 +83,7 @@ impl Stream {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off(Outcome::Truncated)))),
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off(self.to_blame())))),
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
@@ -107,6 +110,14 @@ impl Stream {
             self.ledger.worker().pool().put(address, sender, now, keepalive);
         }
         self.ledger.end(self.outcome, now);
+    }
+
+    /// A body that the client broke off, or made too large, takes the upstream connection with it.
+    fn to_blame(&self) -> Outcome {
+        match self.upload.as_ref().and_then(SharedUpload::failure) {
+            Some(_) => Outcome::ClientGone,
+            None => Outcome::Truncated,
+        }
     }
 
     fn break_off(&mut self, outcome: Outcome) -> ReplyError {

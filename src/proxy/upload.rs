@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -78,6 +78,8 @@ pub(crate) struct Upload {
     turn: u32,
     /// Whether the present try has sent all that was kept.
     caught_up: bool,
+    /// Who waits for the client's next piece.
+    waiting: Option<Waker>,
     failure: Option<UploadError>,
     waiting_for_client: bool,
     progress_at: Instant,
@@ -112,6 +114,7 @@ impl SharedUpload {
             finished: false,
             turn: 0,
             caught_up: true,
+            waiting: None,
             failure: None,
             waiting_for_client: false,
             progress_at: now,
@@ -123,6 +126,10 @@ impl SharedUpload {
         let mut upload = self.0.borrow_mut();
         upload.turn += 1;
         upload.caught_up = upload.kept.is_empty();
+        if let Some(revoked) = upload.waiting.take() {
+            // It would never learn of it, and hold its connection for ever.
+            revoked.wake();
+        }
         upload.progress_at = now;
         UploadBody(Some(Reading { upload: self.clone(), turn: upload.turn, replayed: 0, trailers_sent: false }))
     }
@@ -185,6 +192,9 @@ impl Upload {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.waiting_for_client = polled.is_pending();
+        if polled.is_pending() {
+            self.waiting = Some(cx.waker().clone());
+        }
         let frame = match ready!(polled) {
             None => {
                 self.finished = true;
