@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{MISTAKES, output};
 use crate::app::Gateway;
 use crate::config::{self, Sources};
+use crate::live::Trigger;
 use crate::telemetry::log;
 
 /// Options of `pointsman run`.
@@ -19,7 +21,7 @@ pub struct Args {
     pub config: PathBuf,
 }
 
-/// Loads the file, starts the gateway, and waits for SIGTERM or SIGINT.
+/// Loads the file, starts the gateway, and waits for SIGTERM or SIGINT. SIGHUP reloads the file.
 ///
 /// # Errors
 /// When an address is taken, or the system refuses what the gateway needs.
@@ -38,6 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         tracing::warn!(place = warning.place_text(), key = warning.path, "{}", warning.found);
     }
     let gateway = Gateway::start(loaded, std::io::stdout(), Some(sources), log)?;
+    reload_on_hangup(&gateway).context("SIGHUP cannot be received")?;
     let (mut terminate, mut interrupt) = {
         let _inside = gateway.control().enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
@@ -51,6 +54,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     });
     gateway.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets SIGHUP reload the configuration, as long as the gateway runs.
+fn reload_on_hangup(gateway: &Gateway) -> std::io::Result<()> {
+    let Some(reloader) = gateway.reloader.clone() else { return Ok(()) };
+    let mut hangup = {
+        let _inside = gateway.control().enter();
+        signal(SignalKind::hangup())?
+    };
+    gateway.control().spawn(async move {
+        while hangup.recv().await.is_some() {
+            let reloader = Arc::clone(&reloader);
+            // What came of it is in the log already, unless it panicked.
+            let reload = tokio::task::spawn_blocking(move || reloader.reload(Trigger::Signal));
+            if let Err(error) = reload.await {
+                tracing::error!(%error, "a reload broke off");
+            }
+        }
+    });
+    Ok(())
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {
