@@ -1,24 +1,24 @@
 //! `pointsman run`: the gateway, until a signal ends it.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::environment::SourceArgs;
 use super::{MISTAKES, output};
 use crate::app::Gateway;
-use crate::config::{self, Sources};
+use crate::config;
 use crate::live::Trigger;
 use crate::telemetry::log;
 
 /// Options of `pointsman run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file.
-    #[arg(short, long, default_value = "gateway.toml")]
-    pub config: PathBuf,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Loads the file, starts the gateway, and waits for SIGTERM or SIGINT. SIGHUP reloads the file.
@@ -26,7 +26,7 @@ pub struct Args {
 /// # Errors
 /// When an address is taken, or the system refuses what the gateway needs.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let sources = Sources::from_env(&args.config);
+    let sources = args.source.sources()?;
     let loaded = match config::load(&sources, None) {
         Ok(loaded) => loaded,
         Err(report) => {

@@ -18,7 +18,6 @@ use arc_swap::ArcSwap;
 use crate::clock;
 use crate::config::model::{QualityGate, Target};
 use crate::config::{Config, Loaded};
-use crate::domain::assignment::Share;
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health};
@@ -69,11 +68,11 @@ impl Snapshot {
         let definition = &self.config().routes[route];
         let backend = &self.config().backends[definition.candidate];
         let state = &self.backends[definition.candidate].state;
-        let probes = |gate: &QualityGate| (self.routes[route].gate(), Share::new(gate.settings.probe_percent));
+        let gate = |gate: &QualityGate| (self.routes[route].gate(), gate.settings.probes);
         Health {
             breaker: state.view(now, &backend.breaker),
             rate_limited: state.is_throttled(now),
-            gate: definition.quality_gate.as_ref().map(probes),
+            gate: definition.quality_gate.as_ref().map(gate),
             busy: state.is_busy(backend.max_in_flight),
         }
     }
