@@ -147,7 +147,11 @@ pub(crate) struct HopWishes {
 /// Makes a client's request fields fit to be forwarded. Returns what it asked of its hop.
 pub(crate) fn prepare_request(parts: &mut Parts, peer: &Peer, trusted: bool, host: &HeaderValue) -> HopWishes {
     let present = survey(&parts.headers);
-    let wishes = hop_wishes(&parts.headers, present);
+    let mut wishes = hop_wishes(&parts.headers, present);
+    if parts.version == Version::HTTP_10 {
+        // HTTP/1.0 knows no upgrade (RFC 9110, 7.8).
+        wishes.upgrade = None;
+    }
     strip_hop_by_hop(&mut parts.headers, present);
     if present.expect {
         // The client was told to go on by this hop; the next one gets the body at once.

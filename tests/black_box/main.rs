@@ -4,6 +4,7 @@
 
 mod support;
 
+mod bad_input;
 mod bodies;
 mod fallback;
 mod forwarding;
