@@ -54,9 +54,8 @@ fn errors_and_fallbacks_always_get_a_line() {
         false => ok("control"),
     });
     let candidate = Upstream::answering(|_| status(503, "Oh", "no"));
-    let gateway = Setup::route(&control.url(), &candidate.url(), "targets = { candidate = [\"u\"] }")
-        .access_sample(0.0)
-        .start();
+    let gateway =
+        Setup::route(&control.url(), &candidate.url(), "targets = { candidate = [\"u\"] }").access_sample(0.0).start();
     let mut client = gateway.client();
     for _ in 0..20 {
         client.get("/", &[]).expect(200, "control");

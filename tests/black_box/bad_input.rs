@@ -40,7 +40,10 @@ fn check(gateway: &Gateway, upstream: &Upstream, request: &[u8], expect: Expect)
     let heads = upstream.heads() - before;
     let refused = |statuses: &[u16]| heads == 0 && status.is_none_or(|status| statuses.contains(&status));
     let normalised = |body: &str| {
-        status == Some(200) && heads == 1 && is_plain(&upstream.last_request()) && upstream.last_request().body == body.as_bytes()
+        status == Some(200)
+            && heads == 1
+            && is_plain(&upstream.last_request())
+            && upstream.last_request().body == body.as_bytes()
     };
     let held = match expect {
         Refused(statuses) => refused(statuses),
@@ -153,9 +156,19 @@ fn framing_that_two_parsers_could_read_differently_is_refused() {
 
 #[test]
 fn chunks_that_are_none_never_make_a_whole_body() {
-    let rows = ["zz\r\nok\r\n0\r\n\r\n", "-1\r\n\r\n", "2\r\nokay\r\n0\r\n\r\n", "2\nok\n0\n\n", "2\r\nok0\r\n\r\n", "2",
-        "1ffffffffffffffff\r\nx", "2 x\r\nok\r\n0\r\n\r\n", "\r\n2\r\nok\r\n0\r\n\r\n", "0x2\r\nok\r\n0\r\n\r\n",
-        "2;a=\n\"b\"\r\nok\r\n0\r\n\r\n"];
+    let rows = [
+        "zz\r\nok\r\n0\r\n\r\n",
+        "-1\r\n\r\n",
+        "2\r\nokay\r\n0\r\n\r\n",
+        "2\nok\n0\n\n",
+        "2\r\nok0\r\n\r\n",
+        "2",
+        "1ffffffffffffffff\r\nx",
+        "2 x\r\nok\r\n0\r\n\r\n",
+        "\r\n2\r\nok\r\n0\r\n\r\n",
+        "0x2\r\nok\r\n0\r\n\r\n",
+        "2;a=\n\"b\"\r\nok\r\n0\r\n\r\n",
+    ];
     let upstream = Upstream::saying("ok");
     let gateway = Setup::route(&upstream.url(), &upstream.url(), "").start();
     for row in rows {
