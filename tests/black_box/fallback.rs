@@ -48,7 +48,15 @@ fn failing() -> Vec<(&'static str, Upstream, &'static str, &'static str)> {
         ("reset", after_request(Conversation::reset), "reset", "reset"),
         ("close", after_request(Conversation::close), "reset", "reset"),
         ("garbage", after_request(|c| c.write("SSH-2.0-OpenSSH_9\r\n")), "reset", "reset"),
-        ("half a head", after_request(|c| { c.write("HTTP/1.1 200 OK\r\nx: "); c.close() }), "reset", "reset"),
+        (
+            "half a head",
+            after_request(|c| {
+                c.write("HTTP/1.1 200 OK\r\nx: ");
+                c.close()
+            }),
+            "reset",
+            "reset",
+        ),
         ("silence", after_request(Conversation::await_departure), "timeout", "timeout"),
         ("500", after_request(|c| c.write(status(500, "Oh", "no"))), "status", "status"),
         ("503", after_request(|c| c.write(status(503, "Oh", "no"))), "status", "status"),

@@ -328,7 +328,10 @@ fn http_1_0_clients_are_served() {
     client.expect_closed();
     let head = upstream.only_request().head;
     assert_eq!(head.start, "GET /x HTTP/1.1");
-    assert_eq!((head.get("host"), head.get("via")), (Some(upstream.address.to_string().as_str()), Some("1.0 pointsman")));
+    assert_eq!(
+        (head.get("host"), head.get("via")),
+        (Some(upstream.address.to_string().as_str()), Some("1.0 pointsman"))
+    );
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! The real binary over real sockets, file by behaviour.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests say what broke")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests say what broke"
+)]
 
 mod support;
 

@@ -84,11 +84,8 @@ impl Client {
     pub(crate) fn answer_to(&mut self, method: &str) -> Answer {
         let (status, head) = self.head();
         let bodiless = method == "HEAD" || matches!(status, 100..=199 | 204 | 304);
-        let (body, trailers, ending) = if bodiless {
-            (Vec::new(), Head::default(), Ending::Whole)
-        } else {
-            self.wire.body(&head, true).unwrap()
-        };
+        let (body, trailers, ending) =
+            if bodiless { (Vec::new(), Head::default(), Ending::Whole) } else { self.wire.body(&head, true).unwrap() };
         Answer { status, head, body, trailers, ending }
     }
 
