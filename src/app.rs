@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::{Loaded, Sources};
 use crate::controller::{self, SharedWindows};
-use crate::live::Live;
+use crate::live::{Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
 use crate::proxy::{DataPlane, StartError};
 use crate::telemetry::access::{AccessLog, AccessLogGuard};
@@ -26,6 +26,9 @@ pub enum AppError {
     /// A backend could not be built.
     #[error("cannot build a backend")]
     Backend(#[from] BuildError),
+    /// The thread that watches the configuration could not be made.
+    #[error("cannot watch the configuration")]
+    Watch(#[source] std::io::Error),
     /// The data plane could not start.
     #[error("cannot start the data plane")]
     DataPlane(#[from] StartError),
@@ -39,8 +42,11 @@ pub struct Gateway {
     pub windows: SharedWindows,
     /// Where the configuration came from.
     pub sources: Option<Sources>,
+    /// Replaces the configuration; where it came from somewhere.
+    pub reloader: Option<Arc<Reloader>>,
     /// Changes the log's filter.
     pub log: LogHandle,
+    watching: Option<Watching>,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
     control: Runtime,
@@ -73,7 +79,9 @@ impl Gateway {
         let (data, rings) = DataPlane::start(&live, &access_log)?;
         let windows = SharedWindows::default();
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
-        Ok(Self { live, windows, sources, log, data, access, control })
+        let reloader = sources.clone().map(|sources| reloader(&live, sources, &log));
+        let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
+        Ok(Self { live, windows, sources, reloader, log, watching, data, access, control })
     }
 
     /// The runtime of everything that is not a client's request.
@@ -100,7 +108,19 @@ impl Gateway {
         self.live.set_unready();
         std::thread::sleep(shutdown.drain_delay);
         self.data.drain(shutdown.drain_timeout);
+        drop(self.watching);
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
     }
+}
+
+/// The reloader of what runs, with the log's filter at its hand.
+fn reloader(live: &Arc<Live>, sources: Sources, log: &LogHandle) -> Arc<Reloader> {
+    let log = log.clone();
+    let set_log_filter = Box::new(move |filter: &str| {
+        if let Err(error) = log.set(filter) {
+            tracing::warn!(filter, %error, "the log goes on as it was");
+        }
+    });
+    Arc::new(Reloader::new(Arc::clone(live), sources, set_log_filter))
 }
