@@ -16,11 +16,7 @@ pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Pro
         return Err(Problem::NotJson);
     }
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Problem::TooLarge
-        } else {
-            Problem::Invalid("the body broke off".into())
-        }
+        if error.is::<LengthLimitError>() { Problem::TooLarge } else { Problem::Invalid("the body broke off".into()) }
     })?;
     serde_json::from_slice(&body.to_bytes()).map_err(|error| Problem::Invalid(format!("the body: {error}")))
 }

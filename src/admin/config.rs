@@ -55,8 +55,7 @@ pub(super) fn page(console: &Console) -> Json<impl Serialize + use<>> {
 impl From<ReloadStatus> for Reload {
     fn from(status: ReloadStatus) -> Self {
         let counts = status.counts.into_iter();
-        let mut counts: Vec<_> =
-            counts.map(|((result, trigger), count)| Count { result, trigger, count }).collect();
+        let mut counts: Vec<_> = counts.map(|((result, trigger), count)| Count { result, trigger, count }).collect();
         counts.sort();
         Self {
             failed: status.failed,

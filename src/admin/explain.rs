@@ -16,9 +16,9 @@ use super::body;
 use super::problem::Problem;
 use crate::clock;
 use crate::config::Loaded;
-use crate::config::model::Route;
+use crate::config::model::{QualityGate, Route};
 use crate::domain::Arm;
-use crate::domain::assignment::{MAX_KEY_BYTES, Share};
+use crate::domain::assignment::MAX_KEY_BYTES;
 use crate::domain::context::{Contexts, usable_key};
 use crate::domain::decision::{self, Decision, Health, Reason, Step};
 use crate::domain::quality;
@@ -135,8 +135,8 @@ pub fn from_file(loaded: &Loaded, question: &Question) -> Option<Explanation> {
 
 /// A candidate whose breaker is closed, whose gate is open and who has room.
 fn assumed_well(route: &Route) -> Health {
-    let open = |probe_percent| (quality::Position::Open, Share::new(probe_percent));
-    Health { gate: route.quality_gate.as_ref().map(|gate| open(gate.settings.probe_percent)), ..Health::WELL }
+    let open = |gate: &QualityGate| (quality::Position::Open, gate.settings.probes);
+    Health { gate: route.quality_gate.as_ref().map(open), ..Health::WELL }
 }
 
 /// Answers from the running process.

@@ -37,11 +37,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use tokio::runtime::Handle;
 
 use crate::controller::SharedWindows;
-use crate::live::Live;
+use crate::live::{Live, Reloader};
 use crate::telemetry::access::AccessLogGuard;
 use crate::telemetry::log::LogHandle;
 use problem::Problem;
@@ -60,6 +60,8 @@ pub struct Console {
     pub access: Arc<AccessLogGuard>,
     /// The log's filter.
     pub log: LogHandle,
+    /// Replaces the configuration; where it came from somewhere.
+    pub reloader: Option<Arc<Reloader>>,
 }
 
 /// Serves both faces on `runtime` until it ends.
@@ -81,7 +83,8 @@ fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
         .route("/api/v1/routes/{route}", get(async |console, name| routes::one(console, name)))
         .route("/api/v1/config", page(config::page))
         .route(guard::EXPLAIN, get(async |console, query| explain::by_query(console, query)).post(explain::by_body))
-        .route("/api/v1/log", page(acts::log_filter).put(acts::set_log_filter));
+        .route("/api/v1/log", page(acts::log_filter).put(acts::set_log_filter))
+        .route("/-/reload", post(acts::reload));
     let routes = with_problems(routes).layer(middleware::from_fn_with_state(guard, guard::admit));
     bounded(routes.with_state(console))
 }

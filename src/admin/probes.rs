@@ -22,11 +22,7 @@ pub(super) const fn live(_: &Console) -> &'static str {
 
 /// Whether the process wants traffic.
 pub(super) fn ready(console: &Console) -> (StatusCode, &'static str) {
-    if console.live.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-    }
+    if console.live.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") }
 }
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::body::MAX_BODY;
 use crate::config::model::Role;
+use crate::config::{Diagnostic, Report};
 
 /// Why a request is not answered as asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,10 @@ pub(crate) enum Problem {
     Timeout,
     /// There is nothing to change: the process has no log of its own.
     NoLog,
+    /// There is nothing to reload from.
+    NoSources,
+    /// The configuration has mistakes; what ran before goes on.
+    ReloadFailed(Report),
     /// A mistake of ours.
     Internal,
 }
@@ -53,7 +58,8 @@ impl Problem {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoLog => StatusCode::CONFLICT,
+            Self::NoLog | Self::NoSources => StatusCode::CONFLICT,
+            Self::ReloadFailed(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -76,6 +82,8 @@ impl Problem {
             Self::Invalid(_) => "invalid_request",
             Self::Timeout => "timeout",
             Self::NoLog => "no_log",
+            Self::NoSources => "no_sources",
+            Self::ReloadFailed(_) => "reload_failed",
             Self::Internal => "internal",
         }
     }
@@ -98,19 +106,25 @@ impl Problem {
             Self::Invalid(what) => what.clone(),
             Self::Timeout => "the answer took too long".into(),
             Self::NoLog => "this process has no log whose filter could be changed".into(),
+            Self::NoSources => "this process was not started from a file".into(),
+            Self::ReloadFailed(report) => report.to_string(),
             Self::Internal => "something went wrong; the log tells more".into(),
         }
     }
 
     fn document(&self) -> Value {
         let status = self.status();
-        json!({
+        let mut document = json!({
             "type": "about:blank",
             "title": status.canonical_reason().unwrap_or_default(),
             "status": status.as_u16(),
             "detail": self.detail(),
             "code": self.code(),
-        })
+        });
+        if let Self::ReloadFailed(report) = self {
+            document["errors"] = report.diagnostics.iter().map(Diagnostic::to_json).collect();
+        }
+        document
     }
 
     /// How a client is to prove who it is (RFC 6750, section 3).
@@ -130,6 +144,8 @@ impl Problem {
             | Self::Invalid(_)
             | Self::Timeout
             | Self::NoLog
+            | Self::NoSources
+            | Self::ReloadFailed(_)
             | Self::Internal => None,
         }
     }

@@ -39,7 +39,9 @@ pub const FAMILIES: &[Family] = &[
         help: "From sending a try to its response head, by the arm that was tried.",
         kind: Histogram,
         labels: &["route", "arm"],
-        collect: |seen, out| by_arm(seen, out, |totals, arm, labels, out| out.histogram(labels, &totals.first_byte[arm])),
+        collect: |seen, out| {
+            by_arm(seen, out, |totals, arm, labels, out| out.histogram(labels, &totals.first_byte[arm]))
+        },
     },
     Family {
         name: "pointsman_overhead_seconds",
