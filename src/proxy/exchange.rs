@@ -408,7 +408,7 @@ impl Exchange {
     /// Passes an answer on.
     fn answer(mut self, answer: Answer, outcome: Outcome) -> Result<Response<Reply>, Gone> {
         if let Some(upload) = &self.upload {
-            upload.keep_no_more();
+            upload.release();
         }
         let Answer { mut response, connection } = answer;
         self.finish_head(response.status(), response.headers_mut());
@@ -422,6 +422,7 @@ impl Exchange {
             incoming,
             ledger: self.ledger,
             connection: Some(connection),
+            upload: self.upload,
             timer: self.timer,
             peer: self.peer,
             idle,

@@ -17,6 +17,7 @@ use super::headers::Peer;
 use super::ledger::Ledger;
 use super::pool::Sender;
 use super::timer::Timer;
+use super::upload::SharedUpload;
 use crate::clock;
 use crate::config::model::Keepalive;
 use crate::domain::attempt::Outcome;
@@ -54,6 +55,8 @@ pub(crate) struct Stream {
     pub(crate) ledger: Box<Ledger>,
     /// Goes back to the pool when the answer has ended.
     pub(crate) connection: Option<Connection>,
+    /// The request's body, which may still be on its way.
+    pub(crate) upload: Option<SharedUpload>,
     pub(crate) timer: Timer,
     /// Keeps the timer when the answer has ended.
     pub(crate) peer: Rc<Peer>,
@@ -84,7 +87,7 @@ impl Stream {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off(Outcome::Truncated)))),
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off(self.to_blame())))),
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
@@ -112,6 +115,14 @@ impl Stream {
         }
         self.peer.keep_timer(std::mem::take(&mut self.timer));
         self.ledger.finish(self.outcome, now);
+    }
+
+    /// A body that the client broke off, or made too large, takes the upstream connection with it.
+    fn to_blame(&self) -> Outcome {
+        match self.upload.as_ref().and_then(SharedUpload::failure) {
+            Some(_) => Outcome::ClientGone,
+            None => Outcome::Truncated,
+        }
     }
 
     fn break_off(&mut self, outcome: Outcome) -> ReplyError {

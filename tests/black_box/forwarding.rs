@@ -355,7 +355,7 @@ fn http_1_0_backends_are_understood_and_answers_carry_our_version() {
 
 #[test]
 fn many_fields_and_repeated_ones_arrive_in_order() {
-    let many: String = (0..60).map(|index| format!("x-{index}: {index}\r\nset-cookie: c{index}=1\r\n")).collect();
+    let many: String = (0..45).map(|index| format!("x-{index}: {index}\r\nset-cookie: c{index}=1\r\n")).collect();
     let upstream = {
         let many = many.clone();
         Upstream::answering(move |_| with_fields(200, "OK", &many, "ok"))
@@ -365,7 +365,7 @@ fn many_fields_and_repeated_ones_arrive_in_order() {
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let answer = gateway.get("/", &fields);
     answer.expect(200, "ok");
-    let cookies: Vec<String> = (0..60).map(|index| format!("c{index}=1")).collect();
+    let cookies: Vec<String> = (0..45).map(|index| format!("c{index}=1")).collect();
     assert_eq!(answer.head.all("set-cookie"), cookies);
     assert_eq!(upstream.only_request().head.all("x-7"), ["14", "15"]);
 }

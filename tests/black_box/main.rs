@@ -13,4 +13,8 @@ mod support;
 mod bodies;
 mod fallback;
 mod forwarding;
+mod health;
 mod splitting;
+mod streaming;
+mod timeouts;
+mod upgrades;
