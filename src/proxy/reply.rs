@@ -5,6 +5,7 @@
 //! last byte has gone, or when the client has.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::headers::Peer;
 use super::ledger::Ledger;
 use super::pool::Sender;
 use super::timer::Timer;
@@ -56,6 +58,8 @@ pub(crate) struct Stream {
     /// The request's body, which may still be on its way.
     pub(crate) upload: Option<SharedUpload>,
     pub(crate) timer: Timer,
+    /// Keeps the timer when the answer has ended.
+    pub(crate) peer: Rc<Peer>,
     pub(crate) idle: Duration,
     pub(crate) deadline: Option<Instant>,
     pub(crate) waiting_since: Option<Instant>,
@@ -109,7 +113,8 @@ impl Stream {
         if let Some(Connection { sender, address, keepalive }) = self.connection.take() {
             self.ledger.worker().pool().put(address, sender, now, keepalive);
         }
-        self.ledger.end(self.outcome, now);
+        self.peer.keep_timer(std::mem::take(&mut self.timer));
+        self.ledger.finish(self.outcome, now);
     }
 
     /// A body that the client broke off, or made too large, takes the upstream connection with it.
