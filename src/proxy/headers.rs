@@ -324,6 +324,10 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) -> Res
     if !is_chunked_or_absent(headers, survey) {
         return Err(BadFraming);
     }
+    if survey.transfer_encodings > 0 {
+        // The coding frames the body and the length lies (RFC 9112, 6.3): passed on, it would cut the body.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers, survey);
     add_via(headers, version);
     Ok(())

@@ -271,3 +271,38 @@ fn a_backend_that_comes_up_is_used_without_a_restart() {
     eventually("the candidate serves", || (reason(&gateway) == "rollout").then_some(()));
     assert!(candidate.heads() > 0);
 }
+
+#[test]
+fn a_probe_whose_client_left_gives_its_place_back() {
+    let control = Upstream::saying("control");
+    let ill = Arc::new(AtomicUsize::new(1));
+    let now = Arc::clone(&ill);
+    let candidate = Upstream::scripted(move |conversation| {
+        while let Some(seen) = conversation.request() {
+            if seen.head.start.starts_with("GET /wait") && now.load(Ordering::SeqCst) == 0 {
+                return conversation.await_departure();
+            }
+            conversation.write(if now.load(Ordering::SeqCst) == 1 {
+                status(500, "Oh", "ill")
+            } else {
+                ok("candidate")
+            });
+        }
+    });
+    let breaker = "breaker = { consecutive_failures = 1, open_for = \"50ms\", successes = 1, recover_over = \"0s\" }";
+    let gateway = beside(&control, &candidate, breaker, "", "");
+    assert_eq!(reason(&gateway), "fallback");
+    ill.store(0, Ordering::SeqCst);
+    // Asks until the request is the probe, which then waits at the candidate.
+    eventually("a waiting probe", || {
+        let mut client = gateway.client();
+        client.send("GET /wait HTTP/1.1\r\nhost: a\r\nx-user-id: u\r\n\r\n");
+        client.set_patience(Duration::from_millis(100));
+        let waits = client.wire.head().is_err();
+        client.reset();
+        waits.then_some(())
+    });
+    candidate.await_departures(1);
+    eventually("the next probe", || (reason(&gateway) == "breaker_probe").then_some(()));
+    assert_eq!(reason(&gateway), "rollout");
+}
