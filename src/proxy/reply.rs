@@ -113,6 +113,9 @@ impl Stream {
         if let Some(Connection { sender, address, keepalive }) = self.connection.take() {
             self.ledger.worker().pool().put(address, sender, now, keepalive);
         }
+        if let Some(upload) = self.upload.take().filter(|upload| !upload.progress().finished) {
+            tokio::task::spawn_local(upload.outlive_answer(self.idle));
+        }
         self.peer.keep_timer(std::mem::take(&mut self.timer));
         self.ledger.finish(self.outcome, now);
     }

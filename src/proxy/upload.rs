@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -124,12 +124,8 @@ impl SharedUpload {
     /// The body for the next try; the body of the one before is revoked.
     pub(crate) fn next_body(&self, now: Instant) -> UploadBody {
         let mut upload = self.0.borrow_mut();
-        upload.turn += 1;
+        upload.revoke();
         upload.caught_up = upload.kept.is_empty();
-        if let Some(revoked) = upload.waiting.take() {
-            // It would never learn of it, and hold its connection for ever.
-            revoked.wake();
-        }
         upload.progress_at = now;
         UploadBody(Some(Reading { upload: self.clone(), turn: upload.turn, replayed: 0, trailers_sent: false }))
     }
@@ -158,6 +154,21 @@ impl SharedUpload {
         self.0.borrow().failure
     }
 
+    /// After the answer is whole: lets the body go on for as long as it moves, and gives it up once
+    /// nothing came for `idle`, since nobody else waits for it any more.
+    pub(crate) async fn outlive_answer(self, idle: Duration) {
+        loop {
+            let Progress { finished, at, .. } = self.progress();
+            if finished || self.failure().is_some() {
+                return;
+            }
+            if at + idle <= clock::now() {
+                return self.0.borrow_mut().revoke();
+            }
+            tokio::time::sleep_until((at + idle).into()).await;
+        }
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         let upload = self.0.borrow();
         Progress { finished: upload.finished, waiting_for_client: upload.waiting_for_client, at: upload.progress_at }
@@ -165,6 +176,15 @@ impl SharedUpload {
 }
 
 impl Upload {
+    /// Takes the body away from the present try.
+    fn revoke(&mut self) {
+        self.turn += 1;
+        if let Some(revoked) = self.waiting.take() {
+            // It would never learn of it, and hold its connection for ever.
+            revoked.wake();
+        }
+    }
+
     fn keep(&mut self, data: &Bytes) {
         if !self.whole {
             return;

@@ -177,3 +177,19 @@ fn a_control_without_room_is_503() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     upstream.await_heads(2);
 }
+
+#[test]
+fn a_client_that_stops_sending_after_its_answer_holds_nothing() {
+    let upstream = Upstream::scripted(|conversation| {
+        if conversation.head().is_some() {
+            conversation.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly");
+            conversation.await_departure();
+        }
+    });
+    let gateway = before(&upstream.url(), "timeouts = { idle = \"100ms\" }", "");
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    client.answer().expect(200, "early");
+    upstream.await_departures(1);
+    client.expect_closed();
+}
