@@ -1,10 +1,12 @@
 //! The composition root: a configuration becomes running services, and these stop in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
+use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
 use crate::controller::{self, SharedWindows};
 use crate::live::{Live, Reloader, Watching};
@@ -29,6 +31,16 @@ pub enum AppError {
     /// The thread that watches the configuration could not be made.
     #[error("cannot watch the configuration")]
     Watch(#[source] std::io::Error),
+    /// An address for probes or administration cannot be listened on.
+    #[error("cannot listen on {address} ({key})")]
+    Listen {
+        /// The key that names it.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The data plane could not start.
     #[error("cannot start the data plane")]
     DataPlane(#[from] StartError),
@@ -46,6 +58,10 @@ pub struct Gateway {
     pub reloader: Option<Arc<Reloader>>,
     /// Changes the log's filter.
     pub log: LogHandle,
+    /// Where probes and scrapers connect.
+    pub observe: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
     watching: Option<Watching>,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
@@ -74,6 +90,9 @@ impl Gateway {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        let observe = listen("observe.address", loaded.config.observe.address)?;
+        let admin = listen("admin.address", loaded.config.admin.address)?;
+        let addresses = (observe.address(), admin.address());
         let live = Live::new(loaded, workers, control.handle().clone())?;
         let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log)?;
@@ -81,7 +100,16 @@ impl Gateway {
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
         let reloader = sources.clone().map(|sources| reloader(&live, sources, &log));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
-        Ok(Self { live, windows, sources, reloader, log, watching, data, access, control })
+        let console = Console {
+            live: Arc::clone(&live),
+            windows: windows.clone(),
+            access: Arc::clone(&access),
+            log: log.clone(),
+            reloader: reloader.clone(),
+        };
+        admin::serve(control.handle(), observe, admin, console);
+        let (observe, admin) = addresses;
+        Ok(Self { live, windows, sources, reloader, log, observe, admin, watching, data, access, control })
     }
 
     /// The runtime of everything that is not a client's request.
@@ -92,7 +120,7 @@ impl Gateway {
 
     /// Where clients connect.
     #[must_use]
-    pub const fn address(&self) -> std::net::SocketAddr {
+    pub const fn address(&self) -> SocketAddr {
         self.data.address
     }
 
@@ -112,6 +140,10 @@ impl Gateway {
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
     }
+}
+
+fn listen(key: &'static str, address: SocketAddr) -> Result<Bound, AppError> {
+    Bound::to(address).map_err(|source| AppError::Listen { key, address, source })
 }
 
 /// The reloader of what runs, with the log's filter at its hand.
