@@ -107,7 +107,7 @@ const VALUES: [(&str, fn(&Route, &Value) -> Value); 10] = [
     ("targets.candidate", |route, _| json!(route.policy.targets.candidate.len())),
     ("holdout", |route, _| json!(route.policy.holdout.as_ref().map_or(0.0, |holdout| holdout.share.percent().get()))),
     ("split_by", |_, typed| typed.get("split_by").cloned().unwrap_or(Value::Null)),
-    ("salt", |_, typed| typed.get("salt").cloned().unwrap_or(Value::Null)),
+    ("salt", |route, typed| typed.get("salt").cloned().unwrap_or_else(|| json!(route.name))),
     ("rollout.percent", |route, _| json!(route.policy.rollout.percent())),
     ("control", |_, typed| typed.get("control").cloned().unwrap_or(Value::Null)),
     ("candidate", |_, typed| typed.get("candidate").cloned().unwrap_or(Value::Null)),
