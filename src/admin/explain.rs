@@ -98,9 +98,12 @@ pub struct TypedValue {
     pub origin: String,
 }
 
+/// A value, from the route and from what was typed of it.
+type Shown = fn(&Route, &Value) -> Value;
+
 /// The values that a route's decisions are made from. The salt is shown as it was typed, since it may
 /// come from a variable that is nobody's business.
-const VALUES: [(&str, fn(&Route, &Value) -> Value); 10] = [
+const VALUES: [(&str, Shown); 10] = [
     ("enabled", |route, _| json!(route.policy.enabled)),
     ("forced", |route, _| json!(route.policy.forced)),
     ("targets.control", |route, _| json!(route.policy.targets.control.len())),
@@ -176,7 +179,7 @@ fn explain(loaded: &Loaded, index: RouteIndex, question: &Question, outcome: (&D
 
 fn values(loaded: &Loaded, route: &Route) -> Vec<TypedValue> {
     let typed = loaded.redacted.get("routes").and_then(|routes| routes.get(&*route.name)).unwrap_or(&Value::Null);
-    let value = |(name, value): (&str, fn(&Route, &Value) -> Value)| {
+    let value = |(name, value): (&str, Shown)| {
         let key = format!("routes.{}.{name}", route.name);
         let origin = loaded.origins.of(&key).to_owned();
         TypedValue { key, value: value(route, typed), origin }
