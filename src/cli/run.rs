@@ -11,6 +11,7 @@ use super::{MISTAKES, output};
 use crate::app::Gateway;
 use crate::config;
 use crate::live::Trigger;
+use crate::live::reload::LEVEL_VARIABLE;
 use crate::telemetry::log;
 
 /// Options of `pointsman run`.
@@ -34,8 +35,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(MISTAKES));
         }
     };
-    let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| loaded.config.log.level.clone());
-    let log = log::start(&level).context("the log level is not a filter")?;
+    let level = sources.environment.get(LEVEL_VARIABLE).unwrap_or(&loaded.config.log.level);
+    let log = log::start(level).context("the log level is not a filter")?;
     for warning in &loaded.warnings {
         tracing::warn!(place = warning.place_text(), key = warning.path, "{}", warning.found);
     }

@@ -4,6 +4,8 @@
 //! controller publish. What must outlive a reload belongs to a name and is kept in the registry:
 //! a breaker to its backend, gate and counts to their route ([`state`]).
 
+#[cfg(test)]
+mod fixture;
 pub mod reload;
 pub mod routes;
 pub mod state;

@@ -22,7 +22,7 @@ use crate::upstream::BuildError;
 pub const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// The variable that wins over `[log] level`.
-const LEVEL_VARIABLE: &str = "LOG_LEVEL";
+pub const LEVEL_VARIABLE: &str = "LOG_LEVEL";
 
 /// Who asked for a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,6 +104,8 @@ pub struct Reloader {
     live: Arc<Live>,
     sources: Sources,
     set_log_filter: SetLogFilter,
+    /// Waits for a writer to finish.
+    pause: Box<dyn Fn() + Send + Sync>,
     /// What the process started with, and what keys that need a restart still run with.
     started: Config,
     last: Mutex<Last>,
@@ -136,7 +138,8 @@ impl Reloader {
         let fingerprint = Some(Fingerprint(started.hash.clone()));
         let outcome = ReloadOutcome::Applied { generation: running.generation, warnings };
         note_failure(&live, &outcome);
-        Self { live, sources, set_log_filter, started, last: Mutex::new(Last { fingerprint, outcome }) }
+        let pause = Box::new(|| std::thread::sleep(RETRY_AFTER));
+        Self { live, sources, set_log_filter, pause, started, last: Mutex::new(Last { fingerprint, outcome }) }
     }
 
     /// What runs.
@@ -168,7 +171,7 @@ impl Reloader {
     fn attempt(&self, last: &mut Last, trigger: Trigger) -> ReloadOutcome {
         if trigger == Trigger::Poll {
             // Events are debounced; the poll may have come in the middle of a write.
-            std::thread::sleep(RETRY_AFTER);
+            (self.pause)();
         }
         let recovering = matches!(last.outcome, ReloadOutcome::Failed { .. });
         let (fingerprint, outcome) = self.load(recovering, true);
@@ -198,7 +201,7 @@ impl Reloader {
                 (settled.then_some(before), outcome)
             }
             Some(_) | None => {
-                std::thread::sleep(RETRY_AFTER);
+                (self.pause)();
                 self.load(recovering, false)
             }
         }
