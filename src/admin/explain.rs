@@ -16,7 +16,7 @@ use super::body;
 use super::problem::Problem;
 use crate::clock;
 use crate::config::Loaded;
-use crate::config::model::{QualityGate, Route};
+use crate::config::model::{QualityGate, Route, Target};
 use crate::domain::Arm;
 use crate::domain::assignment::MAX_KEY_BYTES;
 use crate::domain::context::{Contexts, usable_key};
@@ -173,7 +173,7 @@ fn explain(loaded: &Loaded, index: RouteIndex, question: &Question, outcome: (&D
         user_sample: digest.map(|digest| digest.user_sample().to_string()),
         steps: decision::trace(&route.policy, &question.contexts(), health, decision),
         values: values(loaded, route),
-        notes: notes(route, question),
+        notes: notes(loaded, route, question),
     }
 }
 
@@ -187,8 +187,12 @@ fn values(loaded: &Loaded, route: &Route) -> Vec<TypedValue> {
     VALUES.into_iter().map(value).collect()
 }
 
-fn notes(route: &Route, question: &Question) -> Vec<String> {
+fn notes(loaded: &Loaded, route: &Route, question: &Question) -> Vec<String> {
     let mut notes = Vec::new();
+    let candidate = &loaded.config.backends[route.candidate];
+    if matches!(candidate.target, Target::Off) {
+        notes.push(format!("the URL of {} is empty, so the candidate is off", candidate.name));
+    }
     if question.key.as_deref().is_some_and(|key| usable_key(key).is_none()) {
         notes.push(format!("a key has 1 to {MAX_KEY_BYTES} bytes; this one counts as missing"));
     }
