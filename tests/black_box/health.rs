@@ -96,8 +96,9 @@ fn admission_grows_after_the_breaker_closed() {
     candidate.become_(WELL);
     eventually("a probe", || (reason(&gateway) == "breaker_probe").then_some(()));
     let mut client = gateway.client();
-    let through =
-        (0..100).filter(|user| client.get("/", &[("x-user-id", &format!("u{user}"))]).text() == "candidate").count();
+    let through = (0..100)
+        .filter(|user| client.get("/", &[("x-user-id", &format!("u{user}"))]).text() == "candidate")
+        .count();
     assert!(through < 60, "{through} of 100 users at once");
 }
 
@@ -230,8 +231,7 @@ fn bad_scores_shut_the_quality_gate_and_good_ones_open_it_again() {
     });
     let gate = "quality_gate = { metric = \"quality\", min = 0.7, window = \"2s\", min_samples = 5, \
                 retry_after = \"200ms\", probe_percent = 100.0 }";
-    let metric =
-        "[metrics.quality]\nkind = \"value\"\nbetter = \"higher\"\nfrom = { response_header = \"x-quality-score\" }";
+    let metric = "[metrics.quality]\nkind = \"value\"\nbetter = \"higher\"\nfrom = { response_header = \"x-quality-score\" }";
     let gateway = beside(&control, &candidate, "", gate, metric);
     for _ in 0..5 {
         assert_eq!(reason(&gateway), "rollout");

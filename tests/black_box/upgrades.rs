@@ -84,11 +84,7 @@ fn a_client_that_leaves_a_tunnel_ends_it_for_the_upstream() {
         let mut client = gateway.client();
         client.send(ASK);
         assert_eq!(client.head().0, 101);
-        if with_reset {
-            client.reset()
-        } else {
-            drop(client)
-        }
+        if with_reset { client.reset() } else { drop(client) }
         upstream.await_departures(departures);
     }
 }
@@ -137,8 +133,7 @@ fn h2c_is_never_passed_on() {
     let upstream = Upstream::answering(|_| ok("plain"));
     let gateway = before(&upstream, "");
     for protocols in ["h2c", "H2C", "websocket, h2c"] {
-        let fields =
-            [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", protocols), ("http2-settings", "AAMAAABk")];
+        let fields = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", protocols), ("http2-settings", "AAMAAABk")];
         gateway.get("/", &fields).expect(200, "plain");
         let asked = upstream.last_request().head;
         for name in ["connection", "upgrade", "http2-settings"] {
