@@ -118,7 +118,11 @@ fn a_client_that_goes_away_cancels_the_call() {
         } else {
             upstream.await_heads(before + 1);
         }
-        if with_reset { client.reset() } else { drop(client) }
+        if with_reset {
+            client.reset()
+        } else {
+            drop(client)
+        }
         upstream.await_departures(before + 1);
         let line = gateway.line_with_id("gone");
         assert_eq!(line["attempts"][0]["outcome"], "client_gone", "{line}");
