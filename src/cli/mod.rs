@@ -3,6 +3,7 @@
 //! A command parses nothing and decides nothing of its own: it calls what does, and shows the result
 //! through [`output`], the only place that writes to the terminal.
 
+pub mod demo;
 pub mod output;
 pub mod run;
 
@@ -27,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway until it is told to stop. Exit code 2: the configuration has mistakes.
     Run(run::Args),
+    /// Show it all within a minute: sample backends, traffic, a table, a tour. Exit code 1: clients saw errors.
+    Demo(demo::Args),
 }
 
 /// Runs a command.
@@ -36,6 +39,7 @@ pub enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
     }
 }
 
