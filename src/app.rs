@@ -1,13 +1,15 @@
 //! The composition root: a configuration becomes running services, and these stop in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
+use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
 use crate::controller::{self, SharedWindows};
-use crate::live::Live;
+use crate::live::{Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
 use crate::proxy::{DataPlane, StartError};
 use crate::telemetry::access::{AccessLog, AccessLogGuard};
@@ -26,6 +28,19 @@ pub enum AppError {
     /// A backend could not be built.
     #[error("cannot build a backend")]
     Backend(#[from] BuildError),
+    /// The thread that watches the configuration could not be made.
+    #[error("cannot watch the configuration")]
+    Watch(#[source] std::io::Error),
+    /// An address for probes or administration cannot be listened on.
+    #[error("cannot listen on {address} ({key})")]
+    Listen {
+        /// The key that names it.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The data plane could not start.
     #[error("cannot start the data plane")]
     DataPlane(#[from] StartError),
@@ -39,8 +54,15 @@ pub struct Gateway {
     pub windows: SharedWindows,
     /// Where the configuration came from.
     pub sources: Option<Sources>,
+    /// Replaces the configuration; where it came from somewhere.
+    pub reloader: Option<Arc<Reloader>>,
     /// Changes the log's filter.
     pub log: LogHandle,
+    /// Where probes and scrapers connect.
+    pub observe: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+    watching: Option<Watching>,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
     control: Runtime,
@@ -68,12 +90,26 @@ impl Gateway {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        let observe = listen("observe.address", loaded.config.observe.address)?;
+        let admin = listen("admin.address", loaded.config.admin.address)?;
+        let addresses = (observe.address(), admin.address());
         let live = Live::new(loaded, workers, control.handle().clone())?;
         let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log)?;
         let windows = SharedWindows::default();
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
-        Ok(Self { live, windows, sources, log, data, access, control })
+        let reloader = sources.clone().map(|sources| reloader(&live, sources, &log));
+        let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
+        let console = Console {
+            live: Arc::clone(&live),
+            windows: windows.clone(),
+            access: Arc::clone(&access),
+            log: log.clone(),
+            reloader: reloader.clone(),
+        };
+        admin::serve(control.handle(), observe, admin, console);
+        let (observe, admin) = addresses;
+        Ok(Self { live, windows, sources, reloader, log, observe, admin, watching, data, access, control })
     }
 
     /// The runtime of everything that is not a client's request.
@@ -84,7 +120,7 @@ impl Gateway {
 
     /// Where clients connect.
     #[must_use]
-    pub const fn address(&self) -> std::net::SocketAddr {
+    pub const fn address(&self) -> SocketAddr {
         self.data.address
     }
 
@@ -100,7 +136,23 @@ impl Gateway {
         self.live.set_unready();
         std::thread::sleep(shutdown.drain_delay);
         self.data.drain(shutdown.drain_timeout);
+        drop(self.watching);
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
     }
+}
+
+fn listen(key: &'static str, address: SocketAddr) -> Result<Bound, AppError> {
+    Bound::to(address).map_err(|source| AppError::Listen { key, address, source })
+}
+
+/// The reloader of what runs, with the log's filter at its hand.
+fn reloader(live: &Arc<Live>, sources: Sources, log: &LogHandle) -> Arc<Reloader> {
+    let log = log.clone();
+    let set_log_filter = Box::new(move |filter: &str| {
+        if let Err(error) = log.set(filter) {
+            tracing::warn!(filter, %error, "the log goes on as it was");
+        }
+    });
+    Arc::new(Reloader::new(Arc::clone(live), sources, set_log_filter))
 }

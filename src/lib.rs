@@ -1,4 +1,5 @@
 //! Pointsman: a reverse-proxy routing gateway with two backends per route.
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod clock;

@@ -3,9 +3,12 @@
 //! A command parses nothing and decides nothing of its own: it calls what does, and shows the result
 //! through [`output`], the only place that writes to the terminal.
 
+pub mod check;
 pub mod demo;
+pub mod environment;
 pub mod output;
 pub mod run;
+pub mod schema;
 
 use std::process::ExitCode;
 
@@ -30,6 +33,10 @@ pub enum Command {
     Run(run::Args),
     /// Show it all within a minute: sample backends, traffic, a table, a tour. Exit code 1: clients saw errors.
     Demo(demo::Args),
+    /// Check a configuration and tell all its mistakes. Exit code 0: fine, 2: mistakes.
+    Check(check::Args),
+    /// Print the JSON Schema of gateway.toml.
+    Schema,
 }
 
 /// Runs a command.
@@ -40,6 +47,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Schema => schema::run(),
     }
 }
 
@@ -52,5 +61,40 @@ pub fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
             output::failure(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mistakes_and_with_strict_warnings_too_are_told_by_the_exit_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.toml");
+        let fine = "[backends.a]\nurl = \"http://a\"\n[routes.r]\ncontrol = \"a\"\ncandidate = \"a\"\n";
+        let rows: [(&str, &[&str], ExitCode); 5] = [
+            (fine, &[], ExitCode::SUCCESS),
+            (fine, &["--strict"], ExitCode::from(MISTAKES)),
+            (fine, &["--json"], ExitCode::SUCCESS),
+            (fine, &["--profile", "none"], ExitCode::from(MISTAKES)),
+            ("[", &[], ExitCode::from(MISTAKES)),
+        ];
+        for (text, arguments, expected) in rows {
+            std::fs::write(&path, text).unwrap();
+            let words =
+                ["pointsman", "check", "-c", path.to_str().unwrap()].into_iter().chain(arguments.iter().copied());
+            let code = run(Cli::parse_from(words)).unwrap();
+            assert_eq!(format!("{code:?}"), format!("{expected:?}"), "{text} {arguments:?}");
+        }
+        let missing = ["pointsman", "check", "--env-file", "/not/there"];
+        assert!(run(Cli::parse_from(missing)).is_err());
     }
 }

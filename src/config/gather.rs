@@ -10,7 +10,7 @@ use super::load::{LastGood, Sources};
 use super::node::{Node, Origin, Source, SourceKind, Value, parse_document};
 use super::report::did_you_mean;
 use super::sink::Sink;
-use super::spec::{Kind, ROOT, join};
+use super::spec::{Kind, Leaf, ROOT, join};
 use super::{layers, parse, validate, visit};
 
 /// The folder of files with routes, beside the file.
@@ -38,6 +38,8 @@ pub(super) struct Gathered {
     pub(super) typed: Node,
     pub(super) ledger: Ledger,
     pub(super) sink: Sink,
+    /// Whether the file itself could not be read as TOML; the tree then says nothing.
+    pub(super) unreadable: bool,
     /// The texts of `routes.d` in use.
     pub(super) fragments: BTreeMap<PathBuf, String>,
 }
@@ -56,17 +58,20 @@ pub(super) fn gather(
         None => file_text(&sources.path, &mut ledger, &sink),
     };
     let embedded = ledger.paths().is_empty();
-    let mut tree = text.map_or_else(Node::empty, |text| document(&name, SourceKind::File, text, &sink));
     if embedded {
-        ledger.variable("embedded", tree_text(&tree).as_ref());
+        ledger.variable("embedded", text.as_ref());
     }
+    let document = text.and_then(|text| document(&name, SourceKind::File, text, &sink));
+    let unreadable = document.is_none();
+    let mut tree = document.unwrap_or_else(Node::empty);
     let profiles = take(&mut tree, PROFILES);
     let mut fragments = BTreeMap::new();
     if !embedded {
         let texts = fragment_texts(&sources.path, previous, uses, &mut ledger, &sink);
         for (path, text) in &texts {
-            let fragment = fragment(&path.display().to_string(), text, &sink);
-            layers::merge(&mut tree, fragment, "", &mut |_, _, _| {});
+            if let Some(fragment) = fragment(&path.display().to_string(), text, &sink) {
+                layers::merge(&mut tree, fragment, "", &mut |_, _, _| {});
+            }
         }
         fragments = texts;
     }
@@ -77,7 +82,7 @@ pub(super) fn gather(
     let typed = tree.clone();
     expand(&mut tree, &sources.environment, &mut ledger, &sink);
     read_files(&tree, &sources.path, &mut ledger);
-    Gathered { tree, typed, ledger, sink, fragments }
+    Gathered { tree, typed, ledger, sink, unreadable, fragments }
 }
 
 fn file_text(path: &Path, ledger: &mut Ledger, sink: &Sink) -> Option<String> {
@@ -92,16 +97,11 @@ fn file_text(path: &Path, ledger: &mut Ledger, sink: &Sink) -> Option<String> {
     None
 }
 
-fn tree_text(tree: &Node) -> Option<String> {
-    match &tree.origin {
-        Origin::Source { source, .. } => Some(source.text.clone()),
-        Origin::Default => None,
-    }
-}
-
-fn document(name: &str, kind: SourceKind, text: String, sink: &Sink) -> Node {
+/// The tree of a text; `None` with mistakes of syntax, after which nothing in it can be relied on.
+fn document(name: &str, kind: SourceKind, text: String, sink: &Sink) -> Option<Node> {
     let source = Arc::new(Source { name: name.to_owned(), kind, text });
     let (node, errors) = parse_document(&source);
+    let readable = errors.is_empty();
     for error in errors {
         let origin = Origin::Source { source: Arc::clone(&source), span: error.span };
         sink.error(&origin, "", format!("not TOML: {}", error.message), "");
@@ -110,12 +110,13 @@ fn document(name: &str, kind: SourceKind, text: String, sink: &Sink) -> Node {
     for (_, entry) in node.get(PROFILES).and_then(Node::as_table).into_iter().flatten() {
         hide_secrets(&entry.node, sink);
     }
-    node
+    readable.then_some(node)
 }
 
 fn hide_secrets(node: &Node, sink: &Sink) {
     visit::visit(node, ROOT, &mut |_, kind, node| {
-        if matches!(kind, Kind::Secret) && parse::file_reference(node).is_none() {
+        let secret = matches!(kind, Kind::Leaf(Leaf::Secret)) && parse::file_reference(node).is_none();
+        if secret || (matches!(kind, Kind::Leaf(Leaf::Url)) && parse::has_credentials(node)) {
             sink.hide(&node.origin);
         }
     });
@@ -131,7 +132,7 @@ fn fragment_texts(
 ) -> BTreeMap<PathBuf, String> {
     let folder = path.parent().unwrap_or(Path::new("")).join(FRAGMENTS);
     let mut texts = BTreeMap::new();
-    for path in fragment_paths(&folder, ledger) {
+    for path in fragment_paths(&folder, ledger, sink) {
         let current = ledger.file(&path).clone().and_then(|bytes| {
             String::from_utf8(bytes).map_err(|error| format!("not UTF-8 (byte {})", error.utf8_error().valid_up_to()))
         });
@@ -155,9 +156,19 @@ fn fragment_texts(
     texts
 }
 
-fn fragment_paths(folder: &Path, ledger: &mut Ledger) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok).collect::<Vec<_>>());
-    let mut paths: Vec<PathBuf> = entries.unwrap_or_default().into_iter().map(|entry| entry.path()).collect();
+fn fragment_paths(folder: &Path, ledger: &mut Ledger, sink: &Sink) -> Vec<PathBuf> {
+    let listed: std::io::Result<Vec<PathBuf>> =
+        std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    let mut paths = match listed {
+        Ok(paths) => paths,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            // Routes must not vanish because a folder cannot be looked into for a moment.
+            let found = format!("{} cannot be read: {error}", folder.display());
+            sink.error(&Origin::Default, "", found, "make it readable, or remove it");
+            Vec::new()
+        }
+    };
     paths.retain(|path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.ends_with(".toml") && !name.starts_with('.')
@@ -168,8 +179,8 @@ fn fragment_paths(folder: &Path, ledger: &mut Ledger) -> Vec<PathBuf> {
     paths
 }
 
-fn fragment(name: &str, text: &str, sink: &Sink) -> Node {
-    let mut node = document(name, SourceKind::Fragment, text.to_owned(), sink);
+fn fragment(name: &str, text: &str, sink: &Sink) -> Option<Node> {
+    let mut node = document(name, SourceKind::Fragment, text.to_owned(), sink)?;
     if let Value::Table(table) = &mut node.value {
         table.retain(|key, entry| {
             if key != "routes" {
@@ -179,7 +190,7 @@ fn fragment(name: &str, text: &str, sink: &Sink) -> Node {
             key == "routes"
         });
     }
-    node
+    Some(node)
 }
 
 fn take(tree: &mut Node, name: &str) -> Option<Node> {
@@ -223,9 +234,7 @@ fn environment(tree: &mut Node, variables: &BTreeMap<String, String>, ledger: &m
     for setting in layers::environment(variables, tree) {
         match setting {
             Err(unusable) => {
-                if unusable.secret {
-                    sink.hide(&unusable.origin);
-                }
+                sink.hide(&unusable.origin);
                 sink.error(&unusable.origin, "", unusable.found, unusable.help);
             }
             Ok(setting) => {
@@ -254,12 +263,14 @@ fn read_files(tree: &Node, path: &Path, ledger: &mut Ledger) {
     let folder = path.parent().unwrap_or(Path::new(""));
     visit::visit(tree, ROOT, &mut |_, kind, node| {
         let file = match kind {
-            Kind::Secret => parse::file_reference(node),
-            Kind::File => parse::file(node).ok(),
-            _ => None,
+            Kind::Leaf(Leaf::Secret) => parse::file_reference(node),
+            Kind::Leaf(Leaf::File) => parse::file(node).ok(),
+            Kind::Leaf(_) | Kind::List(_) | Kind::Either(..) | Kind::Table(_) | Kind::Named(_) | Kind::Headers(_) => {
+                None
+            }
         };
         if let Some(file) = file.filter(|file| !file.is_empty()) {
-            ledger.file(&folder.join(file));
+            ledger.ordinary_file(&folder.join(file));
         }
     });
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::node::{Entry, Node, Origin, Source, SourceKind, Table, Value, parse_value};
 use super::report::did_you_mean;
-use super::spec::{Key, Kind, ROOT, join};
+use super::spec::{Key, Kind, Leaf, ROOT, join};
 
 /// What environment variables that set keys begin with.
 pub(super) const PREFIX: &str = "POINTSMAN__";
@@ -36,13 +36,12 @@ fn is_kill_switch(path: &str) -> bool {
     path.strip_prefix("routes.").and_then(|rest| rest.strip_suffix(".enabled")).is_some_and(|name| !name.contains('.'))
 }
 
-/// An environment variable that sets nothing.
+/// An environment variable that sets nothing; its value is never shown.
 #[derive(Debug)]
 pub(super) struct Unusable {
     pub(super) origin: Origin,
     pub(super) found: String,
     pub(super) help: String,
-    pub(super) secret: bool,
 }
 
 /// A key set from the environment.
@@ -64,13 +63,11 @@ fn setting(name: &str, value: &str, tree: &Node) -> Result<Setting, Unusable> {
         Arc::new(Source { name: format!("environment {name}"), kind: SourceKind::Environment, text: value.to_owned() });
     let origin = Origin::Source { source: Arc::clone(&source), span: 0..value.len() };
     let segments: Vec<&str> = name[PREFIX.len()..].split("__").collect();
-    let unusable =
-        |secret: bool| move |(found, help): (String, String)| Unusable { origin: origin.clone(), found, help, secret };
     // What an unknown name holds may well be a secret that was misspelt.
-    let (path, kind) = resolve(&segments, ROOT, tree).map_err(unusable.clone()(true))?;
-    let secret = matches!(kind, Kind::Secret);
-    let node = value_node(kind, &source).map_err(unusable(secret))?;
-    Ok(Setting { path, node, secret })
+    let unusable = |(found, help)| Unusable { origin, found, help };
+    let (path, kind) = resolve(&segments, ROOT, tree).map_err(unusable)?;
+    let secret = matches!(kind, Kind::Leaf(Leaf::Secret));
+    Ok(Setting { path, node: value_node(kind, &source), secret })
 }
 
 type Resolved = Result<(Vec<String>, &'static Kind), (String, String)>;
@@ -98,8 +95,12 @@ fn resolve(segments: &[&str], keys: &'static [Key], node: &Node) -> Resolved {
             };
             (vec![header.to_lowercase().replace('_', "-")], *value)
         }
-        kind if rest.is_empty() => (Vec::new(), kind),
-        _ => return Err((format!("`{name}` has no keys below it"), String::new())),
+        kind @ (Kind::Leaf(_) | Kind::List(_) | Kind::Either(..)) => {
+            if !rest.is_empty() {
+                return Err((format!("`{name}` has no keys below it"), String::new()));
+            }
+            (Vec::new(), kind)
+        }
     };
     Ok(([vec![name], below].concat(), kind))
 }
@@ -124,19 +125,13 @@ fn resolve_named(segments: &[&str], keys: &'static [Key], node: &Node) -> Resolv
     Ok(([vec![name.clone()], below].concat(), kind))
 }
 
-/// A variable's value: TOML, or for keys that take strings the bare text.
-fn value_node(kind: &'static Kind, source: &Arc<Source>) -> Result<Node, (String, String)> {
-    let bare = || {
-        let origin = Origin::Source { source: Arc::clone(source), span: 0..source.text.len() };
-        Node::new(Value::Text(source.text.clone()), origin)
-    };
-    match parse_value(source) {
-        Ok(node) if !kind.is_text() => Ok(node),
-        Ok(node) if matches!(node.value, Value::Text(_) | Value::Table(_)) => Ok(node),
-        Ok(_) => Ok(bare()),
-        Err(_) if kind.is_text() => Ok(bare()),
-        Err(error) => Err((error.message, "the value is read as TOML".to_owned())),
-    }
+/// A variable's value: TOML, or the bare text where a string belongs or nothing else can be made of
+/// it, so that validation says what would be right.
+fn value_node(kind: &'static Kind, source: &Arc<Source>) -> Node {
+    let origin = Origin::Source { source: Arc::clone(source), span: 0..source.text.len() };
+    let parsed = parse_value(source).ok();
+    let fits = |node: &Node| !kind.is_text() || matches!(node.value, Value::Text(_) | Value::Table(_));
+    parsed.filter(fits).unwrap_or_else(|| Node::new(Value::Text(source.text.clone()), origin))
 }
 
 /// A tree that holds one setting and nothing else.

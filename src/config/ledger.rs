@@ -25,6 +25,14 @@ impl Ledger {
         self.files.entry(path.to_owned()).or_insert_with(|| read(path))
     }
 
+    /// The bytes of a file that a key names. It must be an ordinary one: a pipe would block for ever.
+    pub(super) fn ordinary_file(&mut self, path: &Path) {
+        let odd = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+        self.files
+            .entry(path.to_owned())
+            .or_insert_with(|| if odd { Err("not a file".to_owned()) } else { read(path) });
+    }
+
     /// A file that was read before.
     pub(super) fn known(&self, path: &Path) -> Option<&Content> {
         self.files.get(path)
@@ -45,14 +53,16 @@ impl Ledger {
         self.files.keys().cloned().collect()
     }
 
-    /// SHA-256 over all of it, in hex.
-    pub(super) fn hash(&self) -> String {
+    /// SHA-256 over all of it, in hex. Paths below `folder` count from there, so that replicas with
+    /// the same files in other places agree.
+    pub(super) fn hash(&self, folder: &Path) -> String {
         let mut hasher = Sha256::new();
         for (path, content) in &self.files {
             let (found, bytes) = match content {
                 Ok(bytes) => (1_u8, bytes.as_slice()),
                 Err(reason) => (0_u8, reason.as_bytes()),
             };
+            let path = path.strip_prefix(folder).unwrap_or(path);
             field(&mut hasher, path.as_os_str().as_encoded_bytes());
             hasher.update([found]);
             field(&mut hasher, bytes);

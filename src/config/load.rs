@@ -41,6 +41,11 @@ impl Sources {
         let profile = environment.get(PROFILE_VARIABLE).filter(|name| !name.is_empty()).cloned();
         Self { path: path.into(), profile, environment }
     }
+
+    /// What relative paths in the file start from.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
 }
 
 /// A configuration and what is known about how it came to be.
@@ -78,8 +83,7 @@ pub fn load(sources: &Sources, previous: Option<&LastGood>) -> Result<Loaded, Re
     let mut left_out = Vec::new();
     loop {
         let gathered = gather(sources, previous, &uses, None);
-        let folder = sources.path.parent().unwrap_or(Path::new("")).to_owned();
-        let (attempt, mut diagnostics) = finish(gathered, &folder);
+        let (attempt, mut diagnostics) = finish(gathered, sources.folder());
         let (fragment_errors, others) = split(diagnostics);
         diagnostics = others;
         if let Some(mut loaded) = attempt.filter(|_| fragment_errors.is_empty()) {
@@ -94,7 +98,12 @@ pub fn load(sources: &Sources, previous: Option<&LastGood>) -> Result<Loaded, Re
             return Err(Report { diagnostics });
         }
         demote(&fragment_errors, previous, &mut uses);
-        left_out.extend(fragment_errors);
+        left_out.extend(fragment_errors.into_iter().map(|mut error| {
+            let dot = if error.help.is_empty() { "" } else { "; " };
+            error.help.push_str(dot);
+            error.help.push_str("until then this file's changes are left out");
+            error
+        }));
     }
 }
 
@@ -117,7 +126,7 @@ pub fn load_text(text: &str, name: &str, environment: &BTreeMap<String, String>)
 /// The hash of everything that a load would read now. Compare it with other fingerprints only.
 #[must_use]
 pub fn fingerprint(sources: &Sources) -> Fingerprint {
-    Fingerprint(gather(sources, None, &BTreeMap::new(), None).ledger.hash())
+    Fingerprint(gather(sources, None, &BTreeMap::new(), None).ledger.hash(sources.folder()))
 }
 
 /// Validates and builds. A configuration comes back only if there is no error.
@@ -130,7 +139,10 @@ pub(super) fn finish_reading(
     gathered: Gathered,
     folder: &Path,
 ) -> ((Option<Loaded>, Vec<Diagnostic>), BTreeSet<String>) {
-    let Gathered { tree, typed, ledger, sink, fragments } = gathered;
+    let Gathered { tree, typed, ledger, sink, unreadable, fragments } = gathered;
+    if unreadable {
+        return ((None, sink.finish()), BTreeSet::new());
+    }
     validate::table("", &tree, ROOT, validate::Extent::Whole, &sink);
     let context = Context { sink: &sink, ledger: &ledger, folder, read: RefCell::default() };
     let parts = check::build(&context, &tree);
@@ -138,7 +150,7 @@ pub(super) fn finish_reading(
     let diagnostics = sink.finish();
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let loaded = parts.filter(|_| !failed).map(|parts| Loaded {
-        config: parts.with_provenance(ledger.hash(), ledger.paths()),
+        config: parts.with_provenance(ledger.hash(folder), ledger.paths()),
         origins: Origins::of_tree(&typed),
         warnings: Vec::new(),
         redacted: redact::tree(&typed),

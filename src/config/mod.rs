@@ -15,8 +15,10 @@ pub mod node;
 mod origins;
 mod parse;
 mod redact;
+mod reference;
 pub mod report;
 mod restart;
+mod schema;
 mod sink;
 pub mod spec;
 mod validate;
@@ -27,8 +29,10 @@ pub use load::{Fingerprint, LastGood, Loaded, PROFILE_VARIABLE, Sources, fingerp
 pub use model::Config;
 pub use origins::Origins;
 pub use redact::REDACTED;
+pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
 pub use restart::restart_required;
+pub use schema::schema;
 
 #[cfg(test)]
 mod tests;

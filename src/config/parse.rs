@@ -11,7 +11,7 @@ use jiff::fmt::friendly::SpanParser;
 
 use super::node::{Node, Value};
 use super::report::did_you_mean;
-use super::spec::Kind;
+use super::spec::Leaf;
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,27 +30,26 @@ fn expected<T>(node: &Node, help: impl Into<String>) -> Parsed<T> {
 }
 
 /// Checks a value that is not a container.
-pub(super) fn leaf(kind: &Kind, node: &Node) -> Parsed<()> {
-    match kind {
-        Kind::Text | Kind::Reference(_) => text(node).map(drop),
-        Kind::Word { now, later } => word(node, now, later).map(drop),
-        Kind::Integer(min, max) => integer(node, *min, *max).map(drop),
-        Kind::Float(min, max) => float(node, *min, *max).map(drop),
-        Kind::Bool => boolean(node).map(drop),
-        Kind::Duration(min, max) => duration(node, *min, *max).map(drop),
-        Kind::Size(min, max) => size(node, *min, *max).map(drop),
-        Kind::Address => address(node).map(drop),
-        Kind::Network => network(node).map(drop),
-        Kind::Host => host(node).map(drop),
-        Kind::Url => url(node).map(drop),
-        Kind::Path => path(node).map(drop),
-        Kind::HeaderName => header_name(node).map(drop),
-        Kind::HeaderValue => header_value(node).map(drop),
-        Kind::Method => method(node).map(drop),
-        Kind::Status => status(node).map(drop),
-        Kind::File => file(node).map(drop),
-        Kind::Secret => secret(node),
-        Kind::List(_) | Kind::Either(..) | Kind::Table(_) | Kind::Named(_) | Kind::Headers(_) => Ok(()),
+pub(super) fn leaf(leaf: &Leaf, node: &Node) -> Parsed<()> {
+    match leaf {
+        Leaf::Text | Leaf::Reference(_) => text(node).map(drop),
+        Leaf::Word { now, later } => word(node, now, later).map(drop),
+        Leaf::Integer(min, max) => integer(node, *min, *max).map(drop),
+        Leaf::Float(min, max) => float(node, *min, *max).map(drop),
+        Leaf::Bool => boolean(node).map(drop),
+        Leaf::Duration(min, max) => duration(node, *min, *max).map(drop),
+        Leaf::Size(min, max) => size(node, *min, *max).map(drop),
+        Leaf::Address => address(node).map(drop),
+        Leaf::Network => network(node).map(drop),
+        Leaf::Host => host(node).map(drop),
+        Leaf::Url => url(node).map(drop),
+        Leaf::Path => path(node).map(drop),
+        Leaf::HeaderName => header_name(node).map(drop),
+        Leaf::HeaderValue => header_value(node).map(drop),
+        Leaf::Method => method(node).map(drop),
+        Leaf::Status => status(node).map(drop),
+        Leaf::File => file(node).map(drop),
+        Leaf::Secret => secret(node),
     }
 }
 
@@ -100,7 +99,11 @@ pub(super) fn float(node: &Node, min: f64, max: f64) -> Parsed<f64> {
     if (min..=max).contains(&number) {
         return Ok(number);
     }
-    expected(node, format!("expected a number from {min:?} to {max:?}"))
+    /// Bounds beyond this only keep infinity out.
+    const NO_BOUND: f64 = 1e100;
+    let from = if min > -NO_BOUND { format!(" from {min:?}") } else { String::new() };
+    let to = if max < NO_BOUND { format!(" to {max:?}") } else { String::new() };
+    expected(node, format!("expected a number{from}{to}"))
 }
 
 /// `true` or `false`.
@@ -224,10 +227,19 @@ pub(super) fn url(node: &Node) -> Parsed<Option<Url>> {
     if text.is_empty() {
         return Ok(None);
     }
+    if has_credentials(node) {
+        let help = "no user name or password in a URL: set `headers.authorization` instead".to_owned();
+        return Err(Mistake { found: "found a URL with an `@`".to_owned(), help });
+    }
     match parse_url(text) {
         Ok(url) => Ok(Some(url)),
         Err(help) => expected(node, help),
     }
+}
+
+/// Whether a URL holds a password, or something that could be meant as one.
+pub(super) fn has_credentials(node: &Node) -> bool {
+    node.as_text().is_some_and(|text| text.contains('@'))
 }
 
 fn parse_url(text: &str) -> Result<Url, &'static str> {
@@ -242,9 +254,6 @@ fn parse_url(text: &str) -> Result<Url, &'static str> {
         return Err("a backend's URL has no query and no fragment");
     }
     let (authority, base_path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    if authority.contains('@') {
-        return Err("no user name or password in a URL: set `headers.authorization` instead");
-    }
     let authority: http::uri::Authority = authority.parse().map_err(|_| example)?;
     let host = authority.host();
     if !is_host_name(host) && !is_bracketed_v6(host) {

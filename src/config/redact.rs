@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::node::{Node, Value};
-use super::spec::{self, Key, Kind};
+use super::spec::{self, Key, Kind, Leaf};
 use super::visit;
 
 /// What stands in place of a secret.
@@ -27,7 +27,7 @@ fn table(node: &Node, keys: &'static [Key]) -> Json {
 fn value(node: &Node, kind: &'static Kind) -> Json {
     let kind = visit::resolve(kind, node);
     match (kind, &node.value) {
-        (Kind::Secret, _) => Json::from(REDACTED),
+        (Kind::Leaf(Leaf::Secret), _) => Json::from(REDACTED),
         (Kind::Table(keys), _) => table(node, keys),
         (Kind::Named(keys), Value::Table(entries)) => {
             Json::Object(entries.iter().map(|(name, entry)| (name.clone(), table(&entry.node, keys))).collect())
@@ -40,7 +40,8 @@ fn value(node: &Node, kind: &'static Kind) -> Json {
     }
 }
 
-fn scalar(value: &Value) -> Json {
+/// A value that is no container; containers are `null`.
+pub(super) fn scalar(value: &Value) -> Json {
     match value {
         Value::Text(text) | Value::Other(text) => Json::from(text.as_str()),
         Value::Integer(number) => Json::from(*number),

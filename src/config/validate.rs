@@ -57,7 +57,12 @@ fn names(keys: &[Key]) -> String {
 
 fn missing(path: &str, node: &Node, table: &Table, keys: &'static [Key], sink: &Sink) {
     for key in keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
-        sink.error(&node.origin, &join(path, key.name), format!("`{}` is missing", key.name), key.doc);
+        sink.error(
+            &node.origin,
+            &join(path, key.name),
+            format!("`{}` is missing", key.name),
+            format!("add it: {}", key.doc),
+        );
     }
 }
 
@@ -78,9 +83,11 @@ fn value(path: &str, node: &Node, kind: &'static Kind, extent: Extent, sink: &Si
                 sink.error(&node.origin, path, format!("found {}", node.describe()), "expected a list")
             }
         },
-        kind => {
+        // Resolved above.
+        Kind::Either(..) => {}
+        Kind::Leaf(leaf) => {
             let unknown = extent == Extent::Layer && node.as_text().is_some_and(|text| text.contains('$'));
-            if !unknown && let Err(mistake) = parse::leaf(kind, node) {
+            if !unknown && let Err(mistake) = parse::leaf(leaf, node) {
                 sink.error(&node.origin, path, mistake.found, mistake.help);
             }
         }

@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::node::{Node, Origin, Value};
 use super::parse;
 use super::sink::Sink;
-use super::spec::{self, Key, Kind, join};
+use super::spec::{self, Key, Kind, Leaf, join};
 use super::visit;
 
 /// Largest secret in a file.
@@ -108,6 +108,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether the key holds a list without items.
+    pub(super) fn is_empty_list(&self, name: &str) -> bool {
+        self.node(name).is_some_and(|node| node.value == Value::List(Vec::new()))
+    }
+
     /// The tables of a list; items that are none are left out.
     pub(super) fn tables(&self, name: &str) -> Vec<Self> {
         self.items(name).into_iter().filter_map(|item| self.item_table(name, item)).collect()
@@ -139,31 +144,31 @@ impl<'a> View<'a> {
 
     /// A whole number, of any type that the key's range fits.
     pub(super) fn integer<T: TryFrom<i64>>(&self, name: &str) -> Option<T> {
-        let (node, Kind::Integer(min, max)) = self.find(name)? else { return None };
+        let (node, Kind::Leaf(Leaf::Integer(min, max))) = self.find(name)? else { return None };
         parse::integer(node, *min, *max).ok().and_then(|number| T::try_from(number).ok())
     }
 
     /// A number.
     pub(super) fn float(&self, name: &str) -> Option<f64> {
-        let (node, Kind::Float(min, max)) = self.find(name)? else { return None };
+        let (node, Kind::Leaf(Leaf::Float(min, max))) = self.find(name)? else { return None };
         parse::float(node, *min, *max).ok()
     }
 
     /// A length of time.
     pub(super) fn duration(&self, name: &str) -> Option<Duration> {
-        let (node, Kind::Duration(min, max)) = self.find(name)? else { return None };
+        let (node, Kind::Leaf(Leaf::Duration(min, max))) = self.find(name)? else { return None };
         parse::duration(node, *min, *max).ok()
     }
 
     /// Bytes.
     pub(super) fn size(&self, name: &str) -> Option<u64> {
-        let (node, Kind::Size(min, max)) = self.find(name)? else { return None };
+        let (node, Kind::Leaf(Leaf::Size(min, max))) = self.find(name)? else { return None };
         parse::size(node, *min, *max).ok()
     }
 
     /// One of the key's words.
     pub(super) fn word(&self, name: &str) -> Option<&'a str> {
-        let (node, Kind::Word { now, later }) = self.find(name)? else { return None };
+        let (node, Kind::Leaf(Leaf::Word { now, later })) = self.find(name)? else { return None };
         parse::word(node, now, later).ok()
     }
 
@@ -202,7 +207,7 @@ impl<'a> View<'a> {
     /// Header fields. The values of kind `secret` are marked, so that nothing shows them.
     pub(super) fn headers(&self, name: &str) -> Vec<(HeaderName, HeaderValue)> {
         let Some((node, Kind::Headers(kind))) = self.find(name) else { return Vec::new() };
-        let sensitive = matches!(kind, Kind::Secret);
+        let sensitive = matches!(kind, Kind::Leaf(Leaf::Secret));
         let mut fields: Vec<(HeaderName, HeaderValue)> = Vec::new();
         for (field, entry) in node.as_table().into_iter().flatten() {
             let path = join(&self.path(name), field);

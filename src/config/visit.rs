@@ -9,7 +9,7 @@ pub(super) fn resolve(kind: &'static Kind, node: &Node) -> &'static Kind {
     match kind {
         Kind::Either(_, other) if node.as_table().is_some() => other,
         Kind::Either(one, _) => one,
-        _ => kind,
+        Kind::Leaf(_) | Kind::List(_) | Kind::Table(_) | Kind::Named(_) | Kind::Headers(_) => kind,
     }
 }
 
@@ -48,7 +48,7 @@ fn visit_value(path: &str, node: &Node, kind: &'static Kind, see: &mut impl FnMu
                 }
             }
         }
-        _ => {}
+        Kind::Leaf(_) | Kind::Either(..) => {}
     }
 }
 
@@ -84,11 +84,14 @@ fn fill_value(node: &mut Node, kind: &'static Kind) {
     }
 }
 
-fn default_of(key: &'static Key) -> Option<Node> {
+/// What a key holds where it was not typed.
+pub(super) fn default_of(key: &'static Key) -> Option<Node> {
     match key.kind {
         Kind::Table(_) if !key.optional && !key.required => Some(Node::empty()),
         Kind::Named(_) | Kind::Headers(_) => Some(Node::empty()),
-        _ => key.default.map(|text| default_node(&key.kind, text)),
+        Kind::Leaf(_) | Kind::List(_) | Kind::Either(..) | Kind::Table(_) => {
+            key.default.map(|text| default_node(&key.kind, text))
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::percent::Percent;
 use super::quality;
 
 /// Why an arm was assigned, or why another one serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The kill switch is thrown: control.
@@ -271,7 +271,7 @@ impl Targets {
 }
 
 /// One step of a decision, for people: what was asked, and whether it decided.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Step {
     /// The reason that this step would have given.
     pub step: Reason,

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::assignment::Share;
 use super::breaker::Millis;
-use super::percent::Percent;
 use super::window::{Mean, Window};
 
 /// How a quality gate behaves; from `[routes.NAME.quality_gate]`.
@@ -24,8 +23,8 @@ pub struct Settings {
     pub min_samples: u64,
     /// How long it stays shut before probes begin.
     pub retry_after: Duration,
-    /// The share of the cohort that probes.
-    pub probe_percent: Percent,
+    /// The share of the cohort that probes (`probe_percent`).
+    pub probes: Share,
 }
 
 /// Where the gate stands.
@@ -44,7 +43,6 @@ pub enum Position {
 #[derive(Debug, Clone)]
 pub struct Gate {
     settings: Settings,
-    probes: Share,
     position: Position,
     since: Millis,
     scores: Window<Mean>,
@@ -55,8 +53,7 @@ impl Gate {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let scores = Window::new(settings.window);
-        let probes = Share::new(settings.probe_percent);
-        Self { settings, probes, position: Position::Open, since: 0, scores }
+        Self { settings, position: Position::Open, since: 0, scores }
     }
 
     /// Takes over new settings and keeps position and scores, unless the window changed: scores of
@@ -66,7 +63,6 @@ impl Gate {
         if settings.window != self.settings.window {
             self.scores = Window::new(settings.window);
         }
-        self.probes = Share::new(settings.probe_percent);
         self.settings = settings;
         self
     }
@@ -114,12 +110,6 @@ impl Gate {
         self.position
     }
 
-    /// The share of the cohort that probes while it is [`Position::Probing`].
-    #[must_use]
-    pub const fn probes(&self) -> Share {
-        self.probes
-    }
-
     /// Count and sum of the scores in the window.
     pub fn mean(&mut self, now: Millis) -> Mean {
         self.scores.total(now)
@@ -133,6 +123,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::percent::Percent;
 
     fn gate() -> Gate {
         Gate::new(Settings {
@@ -141,7 +132,7 @@ mod tests {
             window: Duration::from_secs(60),
             min_samples: 10,
             retry_after: Duration::from_secs(30),
-            probe_percent: Percent::new(10.0).unwrap(),
+            probes: Share::new(Percent::new(10.0).unwrap()),
         })
     }
 

@@ -4,8 +4,12 @@
 //! controller publish. What must outlive a reload belongs to a name and is kept in the registry:
 //! a breaker to its backend, gate and counts to their route ([`state`]).
 
+#[cfg(test)]
+mod fixture;
+pub mod reload;
 pub mod routes;
 pub mod state;
+pub mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,15 +20,16 @@ use arc_swap::ArcSwap;
 use crate::clock;
 use crate::config::model::{QualityGate, Target};
 use crate::config::{Config, Loaded};
-use crate::domain::assignment::Share;
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health};
 use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
 
+pub use reload::{ReloadOutcome, Reloader, Trigger};
 pub use routes::{RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
+pub use watch::Watching;
 
 /// Everything a request needs to know, whole and unchanging.
 #[derive(Debug)]
@@ -65,11 +70,11 @@ impl Snapshot {
         let definition = &self.config().routes[route];
         let backend = &self.config().backends[definition.candidate];
         let state = &self.backends[definition.candidate].state;
-        let probes = |gate: &QualityGate| (self.routes[route].gate(), Share::new(gate.settings.probe_percent));
+        let gate = |gate: &QualityGate| (self.routes[route].gate(), gate.settings.probes);
         Health {
             breaker: state.view(now, &backend.breaker),
             rate_limited: state.is_throttled(now),
-            gate: definition.quality_gate.as_ref().map(probes),
+            gate: definition.quality_gate.as_ref().map(gate),
             busy: state.is_busy(backend.max_in_flight),
         }
     }
@@ -91,9 +96,10 @@ impl Snapshot {
 /// What came of the attempts to reload.
 #[derive(Debug, Clone, Default)]
 pub struct ReloadStatus {
-    /// Whether the last attempt succeeded; true before any.
+    /// Whether something that was typed does not run: the last attempt failed, or a file of `routes.d`
+    /// was left out.
     pub failed: bool,
-    /// The report of the last attempt, when it failed.
+    /// What is wrong, when something is.
     pub error: Option<String>,
     /// When a configuration was last published.
     pub succeeded_at: Option<jiff::Timestamp>,
@@ -101,7 +107,7 @@ pub struct ReloadStatus {
     pub counts: HashMap<(&'static str, &'static str), u64>,
     /// Keys that were changed in the file and take effect only after a restart.
     pub restart_required: Vec<String>,
-    /// How changes are noticed: `inotify+poll`, or `poll` alone.
+    /// How changes are noticed: `inotify+poll`, or `poll` alone; empty where nothing is reloaded.
     pub watching: &'static str,
 }
 

@@ -254,12 +254,41 @@ impl RouteTotals {
         self.requests.iter().filter(|total| total.served == arm).map(|total| total.count).sum()
     }
 
+    /// Percentage of requests assigned to the candidate, among those that a hash drew: whose reason is
+    /// `rollout`, or one that stands between an assigned candidate and its answer. The latter may have
+    /// been listed or forced too, which is seldom. `None` before the first.
+    #[must_use]
+    pub fn effective_percent(&self) -> Option<f64> {
+        let drawn = self.requests.iter().filter(|total| is_drawn(total.reason));
+        let (assigned, all) = drawn.fold((0, 0), |(assigned, all), total| {
+            let counted = if total.assigned == Arm::Candidate { total.count } else { 0 };
+            (assigned + counted, all + total.count)
+        });
+        (all > 0).then(|| assigned as f64 / all as f64 * 100.0)
+    }
+
     /// Attempts at this arm, and how many of them failed.
     #[must_use]
     pub fn attempts_and_failures(&self, arm: Arm) -> (u64, u64) {
         let counts = &self.attempts[arm.index()];
         let failures = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure());
         (counts.iter().sum(), failures.map(|outcome| counts[outcome.index()]).sum())
+    }
+}
+
+const fn is_drawn(reason: Reason) -> bool {
+    match reason {
+        Reason::Disabled | Reason::Override | Reason::Forced | Reason::Target | Reason::Holdout | Reason::NoKey => {
+            false
+        }
+        Reason::Rollout
+        | Reason::BreakerOpen
+        | Reason::RateLimited
+        | Reason::QualityGate
+        | Reason::Busy
+        | Reason::BreakerProbe
+        | Reason::QualityProbe
+        | Reason::Fallback => true,
     }
 }
 
@@ -343,5 +372,23 @@ mod tests {
         assert_eq!(totals.requests, [expected]);
         assert_eq!(totals.served(Arm::Control), 2);
         assert_eq!(totals.attempts_and_failures(Arm::Candidate), (4, 2));
+    }
+
+    #[test]
+    fn the_effective_share_is_of_those_whom_a_hash_drew() {
+        let counts = RouteCounters::default();
+        assert_eq!(RouteTotals::of(std::slice::from_ref(&counts)).effective_percent(), None);
+        let rows = [
+            (Arm::Candidate, Arm::Candidate, Reason::Rollout),
+            (Arm::Candidate, Arm::Control, Reason::BreakerOpen),
+            (Arm::Control, Arm::Control, Reason::Rollout),
+            (Arm::Control, Arm::Control, Reason::Rollout),
+            (Arm::Candidate, Arm::Candidate, Reason::Target),
+            (Arm::Control, Arm::Control, Reason::NoKey),
+        ];
+        for (assigned, served, reason) in rows {
+            counts.request(assigned, served, reason, CodeClass::Of(2));
+        }
+        assert_eq!(RouteTotals::of(&[counts]).effective_percent(), Some(50.0));
     }
 }

@@ -6,36 +6,35 @@
 use http::request::Parts;
 use http::{HeaderValue, Method, Version, header};
 
-use super::headers::is_chunked_or_absent;
+use super::headers::{Survey, is_chunked_or_absent};
 use super::problem::Problem;
 
 /// The `Host` of a request that has none (HTTP/1.0).
 const NO_HOST: HeaderValue = HeaderValue::from_static("");
 
 /// Checks a request; gives its `Host`.
-pub(crate) fn check(parts: &Parts) -> Result<HeaderValue, Problem> {
+pub(crate) fn check(parts: &Parts, survey: Survey) -> Result<HeaderValue, Problem> {
     if parts.method == Method::CONNECT {
         return Err(Problem::MethodNotSupported);
     }
-    if !is_chunked_or_absent(&parts.headers) {
+    if !is_chunked_or_absent(&parts.headers, survey) {
         return Err(Problem::BadRequest("Transfer-Encoding is something other than exactly one chunked"));
     }
-    if parts.version == Version::HTTP_10 && parts.headers.contains_key(header::TRANSFER_ENCODING) {
+    if parts.version == Version::HTTP_10 && survey.transfer_encodings > 0 {
         return Err(Problem::BadRequest("HTTP/1.0 knows no Transfer-Encoding"));
     }
-    let host = check_host(parts)?;
+    let host = check_host(parts, survey)?;
     check_target(parts, &host)?;
     Ok(host)
 }
 
-fn check_host(parts: &Parts) -> Result<HeaderValue, Problem> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_valid_host(host.as_bytes()) => Ok(host.clone()),
-        (Some(_), None) => Err(Problem::BadRequest("Host is not a host with an optional port")),
-        (Some(_), Some(_)) => Err(Problem::BadRequest("Host stands more than once")),
-        (None, _) if parts.version == Version::HTTP_10 => Ok(NO_HOST),
-        (None, _) => Err(Problem::BadRequest("Host is missing")),
+fn check_host(parts: &Parts, survey: Survey) -> Result<HeaderValue, Problem> {
+    match parts.headers.get(header::HOST) {
+        Some(_) if survey.hosts > 1 => Err(Problem::BadRequest("Host stands more than once")),
+        Some(host) if is_valid_host(host.as_bytes()) => Ok(host.clone()),
+        Some(_) => Err(Problem::BadRequest("Host is not a host with an optional port")),
+        None if parts.version == Version::HTTP_10 => Ok(NO_HOST),
+        None => Err(Problem::BadRequest("Host is missing")),
     }
 }
 
@@ -55,7 +54,10 @@ fn is_valid_host(host: &[u8]) -> bool {
 }
 
 fn split_port(host: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let name_end = host.iter().rposition(|&byte| byte == b']').map_or(0, |bracket| bracket + 1);
+    let name_end = match host.first() {
+        Some(b'[') => host.iter().rposition(|&byte| byte == b']').map_or(0, |bracket| bracket + 1),
+        Some(_) | None => 0,
+    };
     match host[name_end..].iter().position(|&byte| byte == b':') {
         Some(colon) => (&host[..name_end + colon], Some(&host[name_end + colon + 1..])),
         None => (host, None),
@@ -107,7 +109,8 @@ mod tests {
             for (name, value) in fields {
                 request = request.header(*name, *value);
             }
-            check(&request.body(()).unwrap().into_parts().0).is_ok()
+            let parts = request.body(()).unwrap().into_parts().0;
+            check(&parts, crate::proxy::headers::survey(&parts.headers)).is_ok()
         };
         const HOST: &[(&str, &str)] = &[("host", "a")];
         let host = HOST;

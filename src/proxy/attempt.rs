@@ -75,15 +75,14 @@ pub(crate) struct Try<'a> {
 }
 
 impl Try<'_> {
-    /// Sends the request and waits for the head of the answer.
-    pub(crate) async fn send(&self, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
-        let now = clock::now();
+    /// Sends the request `now` and waits for the head of the answer.
+    pub(crate) async fn send(&self, outgoing: Outgoing, now: Instant, timer: &mut Timer) -> Result<Answer, Failure> {
         let Some(Pooled { sender, idle_for }) = self.worker.pool().take(self.address.id, now) else {
             return self.send_fresh(outgoing, timer).await;
         };
         let may_repeat = outgoing.idempotent && idle_for >= SURELY_ALIVE;
         let copy = may_repeat.then(|| outgoing.copy());
-        match self.exchange(sender, outgoing, timer).await {
+        match self.exchange(sender, outgoing, now, timer).await {
             Ok(answer) => Ok(answer),
             Err(Broken::Unsent(outgoing)) => self.send_fresh(*outgoing, timer).await,
             Err(Broken::Failed(Failure::Backend(Cause::Reset, problem))) => match copy.filter(Outgoing::can_send) {
@@ -96,7 +95,7 @@ impl Try<'_> {
 
     async fn send_fresh(&self, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
         let sender = self.connect(timer).await?;
-        self.exchange(sender, outgoing, timer).await.map_err(|broken| match broken {
+        self.exchange(sender, outgoing, clock::now(), timer).await.map_err(|broken| match broken {
             Broken::Failed(failure) => failure,
             Broken::Unsent(_) => Failure::Backend(Cause::Reset, Problem::Reset),
         })
@@ -122,8 +121,13 @@ impl Try<'_> {
         Ok(sender)
     }
 
-    async fn exchange(&self, mut sender: Sender, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Broken> {
-        let sent_at = clock::now();
+    async fn exchange(
+        &self,
+        mut sender: Sender,
+        outgoing: Outgoing,
+        sent_at: Instant,
+        timer: &mut Timer,
+    ) -> Result<Answer, Broken> {
         let Outgoing { method, uri, headers, upload, idempotent } = outgoing;
         let body = upload.as_ref().map_or(UploadBody::EMPTY, |upload| upload.next_body(sent_at));
         let mut request = Request::new(body);

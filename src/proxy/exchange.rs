@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::admission;
 use super::attempt::{Answer, ClientFault, Failure, Outgoing, Try};
-use super::headers::{self, HopWishes, Peer};
+use super::headers::{self, HopWishes, Peer, Survey};
 use super::identity::{self, Found};
 use super::ledger::{Ledger, RequestFacts};
 use super::problem::Problem;
@@ -49,8 +49,9 @@ pub(crate) async fn serve(
     let arrived = clock::now();
     let snapshot = worker.snapshot();
     let (mut parts, incoming) = request.into_parts();
+    let survey = headers::survey(&parts.headers);
     let request_id = headers::request_id(&mut parts.headers, new_request_id);
-    let (host, route) = match route(&snapshot, &parts, &incoming) {
+    let (host, route) = match route(&snapshot, &parts, survey, &incoming) {
         Ok(routed) => routed,
         Err(problem) => {
             let counters = worker.counters();
@@ -68,16 +69,19 @@ pub(crate) async fn serve(
     let (decision, lease, retry_after) = decide(&snapshot, route, &contexts, arrived);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let facts = RequestFacts { method: parts.method.clone(), uri: parts.uri.clone(), request_id, key: who.key };
-    let wishes = headers::prepare_request(&mut parts, &peer, trusted, &host);
+    let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
     headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
-    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Arc::clone(&snapshot), route, arrived, decision, facts));
+    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, decision, facts));
     let exchange = Exchange {
         upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
         idempotent: parts.method.is_idempotent(),
-        timer: Timer::default(),
+        timer: peer.take_timer(),
+        peer,
+        survey,
         upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
         set_cookie: who.set_cookie,
         ledger,
+        now: arrived,
         parts,
         wishes,
         host,
@@ -87,8 +91,13 @@ pub(crate) async fn serve(
 }
 
 /// Checks a request and finds its route.
-fn route(snapshot: &Snapshot, parts: &Parts, incoming: &Incoming) -> Result<(HeaderValue, RouteIndex), Problem> {
-    let host = admission::check(parts)?;
+fn route(
+    snapshot: &Snapshot,
+    parts: &Parts,
+    survey: Survey,
+    incoming: &Incoming,
+) -> Result<(HeaderValue, RouteIndex), Problem> {
+    let host = admission::check(parts, survey)?;
     if incoming.size_hint().lower() > snapshot.config().limits.max_body {
         return Err(Problem::ContentTooLarge);
     }
@@ -190,7 +199,11 @@ struct Exchange {
     upload: Option<SharedUpload>,
     idempotent: bool,
     ledger: Box<Ledger>,
+    /// The time, as it was read after the last wait.
+    now: Instant,
     timer: Timer,
+    peer: Rc<Peer>,
+    survey: Survey,
     upgrade: Option<OnUpgrade>,
     wishes: HopWishes,
     host: HeaderValue,
@@ -229,7 +242,7 @@ impl Exchange {
                 Tried::Failed(Failure::Client(fault)) => return self.blame_client(fault),
                 Tried::Failed(Failure::Backend(cause, problem)) => {
                     if !self.may_fall_back(cause) {
-                        self.ledger.end(cause.into(), clock::now());
+                        self.ledger.end(cause.into(), self.now);
                         return Ok(self.refuse(problem, None));
                     }
                     self.fall_back(cause, cause.into());
@@ -245,7 +258,7 @@ impl Exchange {
             Tried::Fixed(response) => Ok(self.settle_fixed(response)),
             Tried::Failed(Failure::Client(fault)) => self.blame_client(fault),
             Tried::Failed(Failure::Backend(cause, problem)) => {
-                self.ledger.end(cause.into(), clock::now());
+                self.ledger.end(cause.into(), self.now);
                 Ok(self.refuse(problem, None))
             }
             Tried::Refused(problem) => Ok(self.refuse(problem, retry_after)),
@@ -254,10 +267,10 @@ impl Exchange {
 
     /// Asks one arm.
     async fn attempt(&mut self, arm: Arm, lease: Option<Lease>) -> Tried {
-        let snapshot = Arc::clone(self.ledger.snapshot());
+        let snapshot = Rc::clone(self.ledger.snapshot());
         let index = self.ledger.route().backend(arm);
         let (backend, live) = (&snapshot.config().backends[index], &snapshot.backends[index]);
-        let now = clock::now();
+        let now = self.now;
         let lease = match (arm, backend.breaker_for_control) {
             (Arm::Control, true) => match live.state.view(clock::millis(now), &backend.breaker) {
                 View::Pass | View::Recovering(_) => None,
@@ -297,7 +310,9 @@ impl Exchange {
         };
         let worker = Rc::clone(self.ledger.worker());
         let tried = Try { worker: &worker, backend, address: &address, deadline: self.ledger.deadline() };
-        match tried.send(outgoing, &mut self.timer).await {
+        let sent = tried.send(outgoing, now, &mut self.timer).await;
+        self.now = clock::now();
+        match sent {
             Ok(answer) => self.inspect(answer, arm, &snapshot),
             Err(failure) => Tried::Failed(failure),
         }
@@ -317,12 +332,16 @@ impl Exchange {
             Arm::Control => std::mem::take(&mut self.parts.headers),
         };
         let identity = &snapshot.config().contexts[route.split_by].key;
-        headers::fit_to_backend(&mut headers, backend, identity);
+        headers::fit_to_backend(&mut headers, self.survey, backend, identity);
         if let Some(rule) = &route.override_header {
             headers.remove(&rule.header);
         }
         let host = respond::upstream_host(backend, endpoint, &self.host);
         headers.insert(header::HOST, host);
+        if self.upload.is_some() && !headers.contains_key(header::CONTENT_LENGTH) {
+            // Without it hyper sends GET and HEAD without their body.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let matched = route.matches.as_ref().map_or("", |rule| &rule.path);
         let uri = upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path)
             .ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
@@ -340,7 +359,7 @@ impl Exchange {
 
     /// Looks at the head of an answer: may it be passed on, and does it count as a failure?
     fn inspect(&mut self, mut answer: Answer, arm: Arm, snapshot: &Snapshot) -> Tried {
-        let now = clock::now();
+        let now = self.now;
         let backend = self.ledger.backend(arm);
         let status = answer.response.status();
         let score = respond::score(snapshot, self.ledger.route(), answer.response.headers());
@@ -363,6 +382,8 @@ impl Exchange {
         if unasked_upgrade || headers::prepare_response(answer.response.headers_mut(), version).is_err() {
             return Tried::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer));
         }
+        // The version is each hop's own (RFC 9110, 6.2): an old backend does not make clients old.
+        *answer.response.version_mut() = Version::HTTP_11;
         Tried::Answer(Box::new(answer), outcome)
     }
 
@@ -370,7 +391,7 @@ impl Exchange {
         let situation = Situation {
             idempotent: self.idempotent,
             body_kept: self.upload.as_ref().is_none_or(SharedUpload::can_replay),
-            out_of_time: self.ledger.deadline().is_some_and(|deadline| deadline <= clock::now()),
+            out_of_time: self.ledger.deadline().is_some_and(|deadline| deadline <= self.now),
         };
         let allowed = self.ledger.route().fallback.allows(cause, situation).is_ok();
         if !allowed {
@@ -380,14 +401,14 @@ impl Exchange {
     }
 
     fn fall_back(&mut self, cause: Cause, outcome: Outcome) {
-        self.ledger.end(outcome, clock::now());
+        self.ledger.end(outcome, self.now);
         self.ledger.fall_back(cause);
     }
 
     /// Passes an answer on.
     fn answer(mut self, answer: Answer, outcome: Outcome) -> Result<Response<Reply>, Gone> {
         if let Some(upload) = &self.upload {
-            upload.keep_no_more();
+            upload.release();
         }
         let Answer { mut response, connection } = answer;
         self.finish_head(response.status(), response.headers_mut());
@@ -401,7 +422,9 @@ impl Exchange {
             incoming,
             ledger: self.ledger,
             connection: Some(connection),
+            upload: self.upload,
             timer: self.timer,
+            peer: self.peer,
             idle,
             deadline,
             waiting_since: None,
@@ -428,7 +451,7 @@ impl Exchange {
     }
 
     fn settle_fixed(mut self, mut response: Response<Reply>) -> Response<Reply> {
-        let now = clock::now();
+        let now = self.now;
         self.ledger.first_byte(now, None);
         self.ledger.end(Outcome::Success, now);
         self.finish_head(response.status(), response.headers_mut());
@@ -450,7 +473,7 @@ impl Exchange {
     }
 
     fn blame_client(mut self, fault: ClientFault) -> Result<Response<Reply>, Gone> {
-        self.ledger.end(Outcome::ClientGone, clock::now());
+        self.ledger.end(Outcome::ClientGone, self.now);
         match fault {
             ClientFault::TooLarge => Ok(self.refuse(Problem::ContentTooLarge, None)),
             ClientFault::Stalled => Ok(self.refuse(Problem::RequestTimeout, None)),
@@ -465,7 +488,7 @@ impl Exchange {
         if let Some(cookie) = self.set_cookie.take() {
             headers.append(header::SET_COOKIE, cookie);
         }
-        self.ledger.respond(status, clock::now());
+        self.ledger.respond(status, self.now);
         respond::expose(headers, &self.ledger, self.trusted);
     }
 }

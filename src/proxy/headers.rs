@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Version};
 
 use super::identity;
+use super::timer::Timer;
 use crate::config::model::{Backend, HeaderChanges, Pass, Source};
 use crate::live::Snapshot;
 
@@ -30,20 +31,31 @@ const VIA_10: HeaderValue = HeaderValue::from_static("1.0 pointsman");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// The peer of a client connection, as far as headers are concerned.
-#[derive(Debug)]
 pub(crate) struct Peer {
     address: IpAddr,
     /// The address as it stands in `x-forwarded-for`.
     text: HeaderValue,
     /// Whether it is trusted, and by which generation of the configuration.
     trust: Cell<(u64, bool)>,
+    /// The timer of its exchanges, which come one after another.
+    timer: Cell<Timer>,
 }
 
 impl Peer {
     pub(crate) fn new(address: IpAddr) -> Self {
         // An address is always a valid field value; nothing is forwarded should it not be.
         let text = HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address, text, trust: Cell::new((0, false)) }
+        Self { address, text, trust: Cell::new((0, false)), timer: Cell::default() }
+    }
+
+    /// The timer, for the length of one exchange. It may still be armed by the one before.
+    pub(crate) fn take_timer(&self) -> Timer {
+        self.timer.take()
+    }
+
+    /// Keeps the timer for the next exchange.
+    pub(crate) fn keep_timer(&self, timer: Timer) {
+        self.timer.set(timer);
     }
 
     /// Whether this peer's identity and forwarding headers count.
@@ -58,73 +70,90 @@ impl Peer {
     }
 }
 
-/// Which fields of interest a message has; found in one pass.
+/// Which fields of interest a message has; found in one pass, so that what is not there is not looked for.
 #[derive(Debug, Default, Clone, Copy)]
-struct Present {
-    hop_by_hop: bool,
+pub(crate) struct Survey {
+    /// How often `Host` stands.
+    pub(crate) hosts: u8,
+    /// How often `Transfer-Encoding` stands.
+    pub(crate) transfer_encodings: u8,
     connection: bool,
     te: bool,
     upgrade: bool,
+    other_hop_by_hop: bool,
     forwarded: bool,
     expect: bool,
+    authorization: bool,
+    cookie: bool,
 }
 
-fn survey(headers: &HeaderMap) -> Present {
-    let mut present = Present::default();
-    for name in headers.keys() {
-        match name.as_str() {
-            "connection" => present.connection = true,
-            "te" => present.te = true,
-            "upgrade" => present.upgrade = true,
-            "keep-alive"
-            | "proxy-connection"
-            | "transfer-encoding"
-            | "http2-settings"
-            | "proxy-authenticate"
-            | "proxy-authorization" => present.hop_by_hop = true,
+/// Surveys a message's fields.
+pub(crate) fn survey(headers: &HeaderMap) -> Survey {
+    let mut survey = Survey::default();
+    for name in headers.iter().map(|(name, _)| name.as_str()) {
+        match name {
+            "host" => survey.hosts = survey.hosts.saturating_add(1),
+            "transfer-encoding" => survey.transfer_encodings = survey.transfer_encodings.saturating_add(1),
+            "connection" => survey.connection = true,
+            "te" => survey.te = true,
+            "upgrade" => survey.upgrade = true,
+            "expect" => survey.expect = true,
+            "authorization" => survey.authorization = true,
+            "cookie" => survey.cookie = true,
+            "keep-alive" | "proxy-connection" | "http2-settings" | "proxy-authenticate" | "proxy-authorization" => {
+                survey.other_hop_by_hop = true;
+            }
             "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-port"
-            | "x-forwarded-prefix" | "x-real-ip" | "forwarded" => present.forwarded = true,
-            "expect" => present.expect = true,
+            | "x-forwarded-prefix" | "x-real-ip" | "forwarded" => survey.forwarded = true,
             _ => {}
         }
     }
-    present
+    survey
 }
 
 /// Takes the hop-by-hop fields off, those that `Connection` names among them. `te: trailers` and a
 /// wanted upgrade are put on again by the caller.
-fn strip_hop_by_hop(headers: &mut HeaderMap, present: Present) {
-    if present.connection {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|token| HeaderName::try_from(token.trim()).ok())
-            .filter(|name| !is_end_to_end(name))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+fn strip_hop_by_hop(headers: &mut HeaderMap, survey: Survey) {
+    if survey.connection {
+        strip_named_by_connection(headers);
         headers.remove(header::CONNECTION);
     }
-    if present.te {
+    if survey.te {
         headers.remove(header::TE);
     }
-    if present.upgrade {
+    if survey.upgrade {
         headers.remove(header::UPGRADE);
     }
-    if present.hop_by_hop {
-        for name in [
-            KEEP_ALIVE,
-            PROXY_CONNECTION,
-            header::TRANSFER_ENCODING,
-            HTTP2_SETTINGS,
-            header::PROXY_AUTHENTICATE,
-            header::PROXY_AUTHORIZATION,
-        ] {
+    if survey.transfer_encodings > 0 {
+        headers.remove(header::TRANSFER_ENCODING);
+    }
+    if survey.other_hop_by_hop {
+        for name in
+            [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION]
+        {
             headers.remove(name);
         }
+    }
+}
+
+fn strip_named_by_connection(headers: &mut HeaderMap) {
+    let names_nothing = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    };
+    if headers.get_all(header::CONNECTION).iter().all(names_nothing) {
+        return;
+    }
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        .filter(|name| !is_end_to_end(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
 }
 
@@ -145,15 +174,20 @@ pub(crate) struct HopWishes {
 }
 
 /// Makes a client's request fields fit to be forwarded. Returns what it asked of its hop.
-pub(crate) fn prepare_request(parts: &mut Parts, peer: &Peer, trusted: bool, host: &HeaderValue) -> HopWishes {
-    let present = survey(&parts.headers);
-    let wishes = hop_wishes(&parts.headers, present);
-    strip_hop_by_hop(&mut parts.headers, present);
-    if present.expect {
+pub(crate) fn prepare_request(
+    parts: &mut Parts,
+    survey: Survey,
+    peer: &Peer,
+    trusted: bool,
+    host: &HeaderValue,
+) -> HopWishes {
+    let wishes = hop_wishes(&parts.headers, survey);
+    strip_hop_by_hop(&mut parts.headers, survey);
+    if survey.expect {
         // The client was told to go on by this hop; the next one gets the body at once.
         parts.headers.remove(header::EXPECT);
     }
-    forward(&mut parts.headers, peer, trusted, present.forwarded, host);
+    forward(&mut parts.headers, peer, trusted, survey.forwarded, host);
     add_via(&mut parts.headers, parts.version);
     if let Some(protocols) = &wishes.upgrade {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -165,12 +199,12 @@ pub(crate) fn prepare_request(parts: &mut Parts, peer: &Peer, trusted: bool, hos
     wishes
 }
 
-fn hop_wishes(headers: &HeaderMap, present: Present) -> HopWishes {
-    if !present.connection && !present.te {
+fn hop_wishes(headers: &HeaderMap, survey: Survey) -> HopWishes {
+    if !survey.connection && !survey.te {
         return HopWishes::default();
     }
-    let trailers = present.te && has_token(headers, &header::TE, "trailers");
-    let upgrade = (present.upgrade && has_token(headers, &header::CONNECTION, "upgrade"))
+    let trailers = survey.te && has_token(headers, &header::TE, "trailers");
+    let upgrade = (survey.upgrade && has_token(headers, &header::CONNECTION, "upgrade"))
         .then(|| headers.get(header::UPGRADE).cloned())
         .flatten()
         // h2c would let a client speak past this gateway's rules.
@@ -241,18 +275,18 @@ pub(crate) fn request_id(headers: &mut HeaderMap, new: impl FnOnce() -> HeaderVa
 }
 
 /// Applies what the file says about a backend: credentials that are not passed, fields that are set.
-pub(crate) fn fit_to_backend(headers: &mut HeaderMap, backend: &Backend, identity: &[Source]) {
-    drop_credentials(headers, backend.pass, identity);
+pub(crate) fn fit_to_backend(headers: &mut HeaderMap, survey: Survey, backend: &Backend, identity: &[Source]) {
+    drop_credentials(headers, survey, backend.pass, identity);
     for (name, value) in &backend.headers {
         headers.insert(name.clone(), value.clone());
     }
 }
 
-fn drop_credentials(headers: &mut HeaderMap, pass: Pass, identity: &[Source]) {
-    if !pass.authorization {
+fn drop_credentials(headers: &mut HeaderMap, survey: Survey, pass: Pass, identity: &[Source]) {
+    if survey.authorization && !pass.authorization {
         headers.remove(header::AUTHORIZATION);
     }
-    if !pass.cookie {
+    if survey.cookie && !pass.cookie {
         headers.remove(header::COOKIE);
     }
     if !pass.identity {
@@ -282,13 +316,11 @@ pub(crate) fn apply(headers: &mut HeaderMap, changes: &HeaderChanges) {
 /// # Errors
 /// When its framing is not one that a proxy may pass on.
 pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) -> Result<(), BadFraming> {
-    let present = survey(headers);
-    if present.hop_by_hop && !is_chunked_or_absent(headers) {
+    let survey = survey(headers);
+    if !is_chunked_or_absent(headers, survey) {
         return Err(BadFraming);
     }
-    if present.hop_by_hop || present.connection || present.te || present.upgrade {
-        strip_hop_by_hop(headers, present);
-    }
+    strip_hop_by_hop(headers, survey);
     add_via(headers, version);
     Ok(())
 }
@@ -298,11 +330,11 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) -> Res
 pub(crate) struct BadFraming;
 
 /// Whether `transfer-encoding` is absent or exactly one `chunked`.
-pub(crate) fn is_chunked_or_absent(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(only), None) => only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
+pub(crate) fn is_chunked_or_absent(headers: &HeaderMap, survey: Survey) -> bool {
+    let is_chunked = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    match survey.transfer_encodings {
+        0 => true,
+        1 => headers.get(header::TRANSFER_ENCODING).is_some_and(is_chunked),
+        _ => false,
     }
 }

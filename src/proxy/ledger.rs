@@ -4,12 +4,11 @@
 //! response body, or in the tunnel; a client that goes away drops all of these.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 
-use super::worker::Worker;
+use super::worker::{Current, Worker};
 use crate::clock;
 use crate::config::model::{Backend, Route};
 use crate::domain::Arm;
@@ -17,7 +16,7 @@ use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{Lease, Position};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::fallback::Cause;
-use crate::live::{BackendState, RouteIndex, RouteState, Snapshot};
+use crate::live::{BackendState, RouteIndex, RouteState};
 use crate::measure::counters::CodeClass;
 use crate::measure::{Attempt, Record, RouteCounters};
 use crate::telemetry::access::Line;
@@ -25,7 +24,7 @@ use crate::telemetry::access::Line;
 /// See the module.
 pub(crate) struct Ledger {
     worker: Rc<Worker>,
-    snapshot: Arc<Snapshot>,
+    snapshot: Current,
     route: RouteIndex,
     arrived: Instant,
     /// What was decided.
@@ -41,6 +40,8 @@ pub(crate) struct Ledger {
     response_bytes: u64,
     fallback: Option<Cause>,
     request: RequestFacts,
+    /// When the last byte of the answer came, once it has.
+    finished_at: Option<Instant>,
 }
 
 /// What the access log tells about the request itself.
@@ -63,7 +64,7 @@ struct OpenAttempt {
 impl Ledger {
     pub(crate) fn new(
         worker: Rc<Worker>,
-        snapshot: Arc<Snapshot>,
+        snapshot: Current,
         route: RouteIndex,
         arrived: Instant,
         decision: Decision,
@@ -85,6 +86,7 @@ impl Ledger {
             response_bytes: 0,
             fallback: None,
             request,
+            finished_at: None,
         }
     }
 
@@ -100,7 +102,7 @@ impl Ledger {
         &self.snapshot.config().backends[self.route().backend(arm)]
     }
 
-    pub(crate) const fn snapshot(&self) -> &Arc<Snapshot> {
+    pub(crate) const fn snapshot(&self) -> &Current {
         &self.snapshot
     }
 
@@ -154,6 +156,12 @@ impl Ledger {
         }
         let slot = usize::from(self.attempts[0].is_some());
         self.attempts[slot] = Some(attempt);
+    }
+
+    /// The present attempt ended, and with it the whole request.
+    pub(crate) fn finish(&mut self, outcome: Outcome, now: Instant) {
+        self.end(outcome, now);
+        self.finished_at = Some(now);
     }
 
     /// Control takes over after the candidate failed.
@@ -237,7 +245,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        let now = clock::now();
+        let now = self.finished_at.unwrap_or_else(clock::now);
         // An attempt still open here was cut by the client: everything else ends its attempts itself.
         self.end(Outcome::ClientGone, now);
         let counters = self.counters();

@@ -5,6 +5,7 @@
 //! last byte has gone, or when the client has.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::headers::Peer;
 use super::ledger::Ledger;
 use super::pool::Sender;
 use super::timer::Timer;
+use super::upload::SharedUpload;
 use crate::clock;
 use crate::config::model::Keepalive;
 use crate::domain::attempt::Outcome;
@@ -52,7 +55,11 @@ pub(crate) struct Stream {
     pub(crate) ledger: Box<Ledger>,
     /// Goes back to the pool when the answer has ended.
     pub(crate) connection: Option<Connection>,
+    /// The request's body, which may still be on its way.
+    pub(crate) upload: Option<SharedUpload>,
     pub(crate) timer: Timer,
+    /// Keeps the timer when the answer has ended.
+    pub(crate) peer: Rc<Peer>,
     pub(crate) idle: Duration,
     pub(crate) deadline: Option<Instant>,
     pub(crate) waiting_since: Option<Instant>,
@@ -80,7 +87,7 @@ impl Stream {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off(Outcome::Truncated)))),
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off(self.to_blame())))),
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
@@ -106,7 +113,16 @@ impl Stream {
         if let Some(Connection { sender, address, keepalive }) = self.connection.take() {
             self.ledger.worker().pool().put(address, sender, now, keepalive);
         }
-        self.ledger.end(self.outcome, now);
+        self.peer.keep_timer(std::mem::take(&mut self.timer));
+        self.ledger.finish(self.outcome, now);
+    }
+
+    /// A body that the client broke off, or made too large, takes the upstream connection with it.
+    fn to_blame(&self) -> Outcome {
+        match self.upload.as_ref().and_then(SharedUpload::failure) {
+            Some(_) => Outcome::ClientGone,
+            None => Outcome::Truncated,
+        }
     }
 
     fn break_off(&mut self, outcome: Outcome) -> ReplyError {

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -76,6 +76,10 @@ pub(crate) struct Upload {
     whole: bool,
     finished: bool,
     turn: u32,
+    /// Whether the present try has sent all that was kept.
+    caught_up: bool,
+    /// Who waits for the client's next piece.
+    waiting: Option<Waker>,
     failure: Option<UploadError>,
     waiting_for_client: bool,
     progress_at: Instant,
@@ -109,6 +113,8 @@ impl SharedUpload {
             whole: true,
             finished: false,
             turn: 0,
+            caught_up: true,
+            waiting: None,
             failure: None,
             waiting_for_client: false,
             progress_at: now,
@@ -119,6 +125,11 @@ impl SharedUpload {
     pub(crate) fn next_body(&self, now: Instant) -> UploadBody {
         let mut upload = self.0.borrow_mut();
         upload.turn += 1;
+        upload.caught_up = upload.kept.is_empty();
+        if let Some(revoked) = upload.waiting.take() {
+            // It would never learn of it, and hold its connection for ever.
+            revoked.wake();
+        }
         upload.progress_at = now;
         UploadBody(Some(Reading { upload: self.clone(), turn: upload.turn, replayed: 0, trailers_sent: false }))
     }
@@ -129,11 +140,16 @@ impl SharedUpload {
         upload.whole && upload.failure.is_none()
     }
 
-    /// No other try will come: nothing more is kept, and what was kept is freed once it is sent.
+    /// The next try is the last: nothing more is kept. What was kept is for that try.
     pub(crate) fn keep_no_more(&self) {
+        self.0.borrow_mut().limits.keep = 0;
+    }
+
+    /// An answer has begun, so no try will follow: what was kept and has been sent is freed.
+    pub(crate) fn release(&self) {
         let mut upload = self.0.borrow_mut();
         upload.limits.keep = 0;
-        if upload.turn <= 1 {
+        if upload.caught_up {
             upload.forget();
         }
     }
@@ -176,6 +192,9 @@ impl Upload {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.waiting_for_client = polled.is_pending();
+        if polled.is_pending() {
+            self.waiting = Some(cx.waker().clone());
+        }
         let frame = match ready!(polled) {
             None => {
                 self.finished = true;
@@ -195,7 +214,8 @@ impl Upload {
         } else if let Some(trailers) = frame.trailers_ref() {
             self.trailers = self.whole.then(|| trailers.clone());
         }
-        self.finished = self.incoming.is_end_stream();
+        // Nothing comes after trailers, and nobody asks for more.
+        self.finished = frame.is_trailers() || self.incoming.is_end_stream();
         Poll::Ready(Some(Ok(frame)))
     }
 
@@ -244,6 +264,7 @@ impl Body for UploadBody {
             upload.progress_at = clock::now();
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
+        upload.caught_up = true;
         if upload.finished {
             let trailers = upload.trailers.clone().filter(|_| reading.turn > 1 && !reading.trailers_sent);
             reading.trailers_sent = true;

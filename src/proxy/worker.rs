@@ -19,7 +19,7 @@ use crate::telemetry::access::AccessLog;
 pub(crate) struct Worker {
     index: usize,
     live: Arc<Live>,
-    current: RefCell<Arc<Snapshot>>,
+    current: RefCell<Current>,
     pool: Pool,
     ring: RefCell<rtrb::Producer<Record>>,
     access: AccessLog,
@@ -27,6 +27,10 @@ pub(crate) struct Worker {
     stopping: Cell<bool>,
     stop: Notify,
 }
+
+/// A worker's snapshot. Requests count their references in the worker, not in a word that all workers
+/// write to.
+pub(crate) type Current = Rc<Arc<Snapshot>>;
 
 /// What a worker is given at its start.
 pub(crate) struct WorkerParts {
@@ -39,7 +43,7 @@ pub(crate) struct WorkerParts {
 
 impl Worker {
     pub(crate) fn new(parts: WorkerParts) -> Rc<Self> {
-        let current = RefCell::new(parts.live.snapshot());
+        let current = RefCell::new(Rc::new(parts.live.snapshot()));
         Rc::new(Self {
             index: parts.index,
             live: parts.live,
@@ -54,12 +58,12 @@ impl Worker {
     }
 
     /// The running snapshot. The shared pointer is read only when the generation has changed.
-    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Current {
         let mut current = self.current.borrow_mut();
         if current.generation != self.live.generation() {
-            *current = self.live.snapshot();
+            *current = Rc::new(self.live.snapshot());
         }
-        Arc::clone(&current)
+        Rc::clone(&current)
     }
 
     pub(crate) const fn index(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The gateway's own log: JSON lines on standard error, with a filter that can be changed while it runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
@@ -13,7 +13,13 @@ const QUIET: &str = "pingora_load_balancing=off";
 
 /// Changes the filter of the running log.
 #[derive(Clone)]
-pub struct LogHandle(Option<Arc<reload::Handle<EnvFilter, Registry>>>);
+pub struct LogHandle(Option<Arc<Running>>);
+
+struct Running {
+    handle: reload::Handle<EnvFilter, Registry>,
+    /// As it was given; also what keeps two changes from crossing.
+    filter: Mutex<String>,
+}
 
 /// Why a filter was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +57,8 @@ pub fn start_to(
     let (layer, handle) = reload::Layer::new(parse(filter)?);
     let lines = fmt::layer().json().flatten_event(true).with_writer(writer);
     let started = tracing_subscriber::registry().with(layer).with(lines).try_init().is_ok();
-    Ok(LogHandle(started.then(|| Arc::new(handle))))
+    let running = Running { handle, filter: Mutex::new(filter.to_owned()) };
+    Ok(LogHandle(started.then(|| Arc::new(running))))
 }
 
 impl LogHandle {
@@ -67,7 +74,18 @@ impl LogHandle {
     /// When `filter` is not one, or no log was started.
     pub fn set(&self, filter: &str) -> Result<(), LogError> {
         let parsed = parse(filter)?;
-        self.0.as_ref().ok_or(LogError::Gone)?.reload(parsed).map_err(|_| LogError::Gone)
+        let running = self.0.as_ref().ok_or(LogError::Gone)?;
+        let mut current = running.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        running.handle.reload(parsed).map_err(|_| LogError::Gone)?;
+        filter.clone_into(&mut current);
+        Ok(())
+    }
+
+    /// The filter as it was given last; `None` where no log was started.
+    #[must_use]
+    pub fn filter(&self) -> Option<String> {
+        let running = self.0.as_ref()?;
+        Some(running.filter.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 

@@ -36,6 +36,16 @@ pub struct EndpointStatus {
     pub resolved_at: Option<Timestamp>,
 }
 
+impl EndpointStatus {
+    /// `scheme://authority`: the path may hold what is not for everybody.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        let authority = self.url.find("://").map_or(0, |at| at + 3);
+        let path = self.url[authority..].find('/');
+        path.map_or(&self.url, |path| &self.url[..authority + path])
+    }
+}
+
 /// See the module.
 pub(super) struct Directory {
     backend: Arc<str>,

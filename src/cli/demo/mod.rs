@@ -13,6 +13,8 @@ mod traffic;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -26,12 +28,15 @@ use crate::telemetry::log;
 use backends::SampleBackend;
 use files::{Addresses, Files};
 use screen::{Screen, clock_text};
-use state::{Breaker, State};
+use state::State;
 use tour::STEPS;
 use traffic::Traffic;
 
 /// Threads for sample backends and clients together.
 const THREADS: usize = 2;
+
+/// Exit code of a process that was interrupted twice, as shells have it for SIGINT.
+const INTERRUPTED: i32 = 130;
 
 /// How often the demo looks at the gateway.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -72,8 +77,8 @@ fn positive(text: &str) -> Result<f64, String> {
 /// # Errors
 /// When a port is taken, or the system refuses what the demo needs.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let ended = Demo::start(args)?.run()?;
-    Ok(if ended.state.seen.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let state = Demo::start(args)?.run()?;
+    Ok(if state.seen.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A running demo.
@@ -87,17 +92,7 @@ struct Demo {
     screen: Screen,
     began: Instant,
     last: State,
-    opened: bool,
     runtime: Runtime,
-}
-
-/// How a demo ended.
-struct Ended {
-    /// The last state, with nothing under way.
-    state: State,
-    /// Whether the breaker was seen open.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests look at it; people saw it"))]
-    opened: bool,
 }
 
 /// Where the tour is.
@@ -141,23 +136,13 @@ impl Demo {
             screen: Screen::new(),
             began: clock::now(),
             last,
-            opened: false,
             runtime,
         })
     }
 
-    fn run(mut self) -> anyhow::Result<Ended> {
+    fn run(mut self) -> anyhow::Result<State> {
         self.screen.say(&self.greeting())?;
-        let interrupted = {
-            let _inside = self.runtime.enter();
-            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-            self.runtime.spawn(async move {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            })
-        };
+        let interrupted = self.interrupted()?;
         let mut progress = Progress::default();
         loop {
             let now = clock::now();
@@ -165,12 +150,32 @@ impl Demo {
             self.tour(&mut progress)?;
             self.screen.show(&self.last, now)?;
             let over = self.args.seconds.is_some_and(|seconds| self.last.uptime >= Duration::from_secs(seconds));
-            if over || interrupted.is_finished() {
+            if over || interrupted.load(Ordering::Relaxed) {
                 break;
             }
             std::thread::sleep(LOOK_EVERY);
         }
         self.end()
+    }
+
+    /// Becomes true with the first SIGINT or SIGTERM; the second ends the process at once.
+    fn interrupted(&self) -> anyhow::Result<Arc<AtomicBool>> {
+        let _inside = self.runtime.enter();
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&interrupted);
+        self.runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if flag.swap(true, Ordering::Relaxed) {
+                    std::process::exit(INTERRUPTED);
+                }
+            }
+        });
+        Ok(interrupted)
     }
 
     /// Reads the state, and says what moved.
@@ -183,7 +188,6 @@ impl Demo {
         for change in state.moves_since(&self.last) {
             self.say_at(uptime, &change)?;
         }
-        self.opened |= state.breaker() == Breaker::Open;
         self.last = state;
         Ok(())
     }
@@ -217,7 +221,7 @@ impl Demo {
     }
 
     /// Lets what is under way end, tells the sums, and stops the gateway.
-    fn end(mut self) -> anyhow::Result<Ended> {
+    fn end(mut self) -> anyhow::Result<State> {
         let seen = self.runtime.block_on(self.traffic.stop());
         let uptime = clock::now().saturating_duration_since(self.began);
         let state = State::read(&self.gateway, seen.clone(), uptime).unwrap_or(State { seen, uptime, ..self.last });
@@ -232,12 +236,10 @@ impl Demo {
             log.display(),
         ))?;
         self.gateway.stop();
-        Ok(Ended { state, opened: self.opened })
+        Ok(state)
     }
 
     fn greeting(&self) -> String {
-        let snapshot = self.gateway.live.snapshot();
-        let config = snapshot.config();
         format!(
             "Pointsman demo: {users} users, {rate} requests a second.\n\
              \x20 gateway   http://{gateway}/      try: curl -i -H 'x-user-id: me' http://{gateway}/search\n\
@@ -247,8 +249,8 @@ impl Demo {
             users = traffic::USERS,
             rate = self.args.rate,
             gateway = self.gateway.address(),
-            observe = config.observe.address,
-            admin = config.admin.address,
+            observe = self.gateway.observe,
+            admin = self.gateway.admin,
             file = self.files.config().display(),
         )
     }
@@ -285,12 +287,13 @@ mod tests {
             seconds: Some(8),
             tour_speed: 8.0,
         };
-        let ended = Demo::start(&args).unwrap().run().unwrap();
-        let state = &ended.state;
+        let state = Demo::start(&args).unwrap().run().unwrap();
         assert_eq!((state.seen.errors, &state.seen.last_error), (0, &None));
-        assert!(state.seen.answers > 1_000, "{}", state.seen.answers);
-        assert!(Arm::ALL.into_iter().all(|arm| state.arm(arm).requests > 0), "{:?}", state.arms);
-        assert!(ended.opened && state.fallbacks > 0 && state.kept_by_breaker > 0, "{state:?}");
+        assert!(state.seen.answers > 1_000, "{state:?}");
+        assert!(Arm::ALL.into_iter().all(|arm| state.arm(arm).requests > 0), "{state:?}");
         assert_eq!(state.arms.iter().map(|arm| arm.requests).sum::<u64>(), state.seen.answers);
+        assert!(state.fallbacks > 0 && state.kept_by_breaker > 0, "{state:?}");
+        assert_eq!((state.refusals, state.generation, state.percent), (1, 2, 50.0), "{state:?}");
+        assert!(state.seen.to_candidate > 0 && state.seen.to_control == 0, "{state:?}");
     }
 }

@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::state::{ArmState, Breaker, State, gate_word};
@@ -81,30 +81,32 @@ fn unwrapped(text: &str) -> String {
 /// The table and what is below it; at most `width` columns where one is given.
 pub(super) fn render(state: &State, width: Option<u16>) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).force_no_tty();
+    table.load_style(UTF8_HORIZONTAL_ONLY).force_no_tty();
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
-    table.set_header(["arm", "backend", "requests", "attempts", "errors", "p50", "p95", "quality", "breaker", "gate"]);
+    table.set_header(["arm", "requests", "attempts", "errors", "p50", "p95", "quality", "breaker", "gate"]);
     for arm in Arm::ALL {
         table.add_row(row(arm, state.arm(arm)));
     }
-    for column in table.column_iter_mut().skip(2).take(6) {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for column in table.column_iter_mut().skip(1).take(6) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let lines: String = below(state).into_iter().map(|(name, text)| format!("  {name:<9} {text}\n")).collect();
     format!("{}\n{lines}", table.trim_fmt())
 }
 
-fn row(arm: Arm, state: &ArmState) -> [String; 10] {
+fn row(arm: Arm, state: &ArmState) -> [String; 9] {
     let none = || "-".to_owned();
     let millis = |value: Option<f64>| value.map_or_else(none, |value| format!("{value:.0} ms"));
     [
         arm.to_string(),
-        state.backend.clone(),
         grouped(state.requests),
         grouped(state.attempts),
-        with_share(state.failures, state.attempts),
+        grouped(state.failures),
         millis(state.p50_ms),
         millis(state.p95_ms),
         state.quality.map_or_else(none, |quality| format!("{quality:.2}")),
@@ -133,13 +135,14 @@ fn below(state: &State) -> Vec<(&'static str, String)> {
                 grouped(state.kept_by_breaker)
             ),
         ),
-        ("uptime", format!("{}, configuration generation {}", clock_text(state.uptime), state.generation)),
+        ("file", format!("generation {} runs, {} refused", state.generation, state.refusals)),
+        ("uptime", clock_text(state.uptime)),
     ]
 }
 
 fn breaker_text(breaker: Breaker) -> String {
     match breaker {
-        Breaker::Recovering(percent) => format!("closed, {percent:.0} % pass"),
+        Breaker::Recovering(percent) => format!("{percent:.0} % pass"),
         Breaker::Closed | Breaker::HalfOpen | Breaker::Open => breaker.word().to_owned(),
     }
 }
@@ -147,13 +150,6 @@ fn breaker_text(breaker: Breaker) -> String {
 fn of(part: usize, whole: usize) -> String {
     let share = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
     format!("{share:.1} % ({part} of {whole})")
-}
-
-fn with_share(part: u64, whole: u64) -> String {
-    if part == 0 || whole == 0 {
-        return grouped(part);
-    }
-    format!("{} ({:.1} %)", grouped(part), part as f64 * 100.0 / whole as f64)
 }
 
 /// A time as minutes and seconds: `0:12`.
@@ -202,10 +198,6 @@ mod tests {
             assert_eq!(grouped(number), text);
         }
         assert_eq!(clock_text(Duration::from_secs(75)), "1:15");
-        assert_eq!(
-            (with_share(0, 0), with_share(0, 5), with_share(1, 8)),
-            ("0".into(), "0".into(), "1 (12.5 %)".into())
-        );
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::live::{RouteIndex, Snapshot};
 /// The demo's route.
 const ROUTE: &str = "demo";
 
+/// A refused reload among the counts; see `ReloadOutcome::name`.
+const REFUSED: &str = "failed";
+
 /// Everything at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
@@ -31,6 +34,8 @@ pub(super) struct State {
     pub(super) kept_by_breaker: u64,
     /// The running configuration.
     pub(super) generation: u64,
+    /// How many configurations were refused.
+    pub(super) refusals: u64,
     /// Why the last configuration was refused, if it was.
     pub(super) refused: Option<String>,
 }
@@ -78,6 +83,8 @@ impl State {
         let route = snapshot.route_named(ROUTE)?;
         let totals = snapshot.routes[route].totals();
         let kept = totals.requests.iter().filter(|total| total.reason == Reason::BreakerOpen);
+        let reloads = gateway.live.reloads().clone();
+        let failed = reloads.counts.iter().filter(|((result, _), _)| *result == REFUSED);
         Some(Self {
             uptime,
             arms: Arm::ALL.map(|arm| ArmState::read(gateway, &snapshot, route, arm)),
@@ -86,7 +93,8 @@ impl State {
             fallbacks: totals.fallbacks.iter().sum(),
             kept_by_breaker: kept.map(|total| total.count).sum(),
             generation: snapshot.generation,
-            refused: gateway.live.reloads().error.clone(),
+            refusals: failed.map(|(_, count)| count).sum(),
+            refused: reloads.error,
         })
     }
 
@@ -218,6 +226,7 @@ pub(super) mod tests {
             fallbacks: 37,
             kept_by_breaker: 612,
             generation: 1,
+            refusals: 0,
             refused: None,
         }
     }

@@ -64,7 +64,7 @@ fn target(view: &View<'_>) -> Option<Target> {
             None => Some(Target::Off),
         },
         ["urls"] => {
-            if urls.is_empty() {
+            if view.is_empty_list("urls") {
                 view.error("urls", "an empty list", "name one URL at least, or use `url`");
             }
             super::all(urls.into_iter().map(|item| endpoint_of(view, item))).map(Target::Endpoints)

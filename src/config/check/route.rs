@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::model::{Backend, Expose, HeaderChanges, MissingKey, Override, QualityGate, Route, Target};
 use crate::config::parse;
 use crate::config::view::View;
+use crate::domain::assignment::Share;
 use crate::domain::fallback::{self, Cause, Replay};
 use crate::domain::percent::Percent;
 use crate::domain::quality;
@@ -100,14 +101,14 @@ fn header_changes(view: &View<'_>) -> HeaderChanges {
 
 fn quality_gate(view: &View<'_>, metrics: &[&str]) -> Option<QualityGate> {
     let metric = reference(view, "metric", "metric", metrics);
-    let probe_percent = view.float("probe_percent").and_then(Percent::new);
+    let probes = view.float("probe_percent").and_then(Percent::new).map(Share::new);
     let settings = quality::Settings {
         min: view.float("min")?,
         margin: view.float("margin")?,
         window: view.duration("window")?,
         min_samples: view.integer("min_samples")?,
         retry_after: view.duration("retry_after")?,
-        probe_percent: probe_percent?,
+        probes: probes?,
     };
     Some(QualityGate { metric: metric?, settings })
 }

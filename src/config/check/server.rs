@@ -68,11 +68,9 @@ pub(super) fn shutdown(view: &View<'_>) -> Option<Shutdown> {
 
 pub(super) fn log(view: &View<'_>) -> Option<Log> {
     let level = view.text("level");
-    if let Some(level) = level
-        && let Err(error) = level.parse::<tracing_subscriber::filter::Targets>()
-    {
+    if let Some(level) = level.filter(|level| !is_filter(level)) {
         let help = "expected a level (error, warn, info, debug, trace, off), or `target=level` with commas between";
-        view.error("level", format!("found {level:?}: {error}"), help);
+        view.error("level", format!("found {level:?}"), help);
     }
     let user_hash_secret = view.secret("user_hash_secret", MIN_HASH_SECRET);
     Some(Log {
@@ -84,6 +82,16 @@ pub(super) fn log(view: &View<'_>) -> Option<Log> {
     })
 }
 
+/// A bare word would be taken for a target, and a level that was misspelt would log everything.
+fn is_filter(level: &str) -> bool {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+
+    level.split(',').all(|part| {
+        let word = part.rsplit_once('=').map_or(part, |(_, word)| word);
+        word.trim().parse::<LevelFilter>().is_ok()
+    }) && level.parse::<Targets>().is_ok()
+}
+
 /// The only store there is so far is `memory`, so the word chooses nothing yet.
 pub(super) fn state(view: &View<'_>) {
     view.word("store");
@@ -91,7 +99,7 @@ pub(super) fn state(view: &View<'_>) {
 
 pub(super) fn context(name: &str, view: &View<'_>) -> Option<ContextKind> {
     let sources = view.tables("key");
-    if sources.is_empty() {
+    if view.is_empty_list("key") {
         view.error("key", "no source", r#"for example key = [{ header = "x-user-id" }]"#);
     }
     let key = super::all(sources.iter().map(|source| source_of(view, source)))?;
@@ -107,7 +115,7 @@ fn source_of(context: &View<'_>, view: &View<'_>) -> Option<Source> {
     let found: Vec<Source> = [header, cookie, query].into_iter().flatten().collect();
     if count > 1 || (count == 0 && found.is_empty()) {
         let help = "each source names one of `header`, `cookie` and `query`; several stand in the list in their order";
-        context.error_at(view.origin(), "key", format!("a source that names {count}"), help);
+        context.error_at(view.origin(), "key", format!("a source with {count} places"), help);
         return None;
     }
     let source = found.into_iter().next()?;

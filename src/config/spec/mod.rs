@@ -36,6 +36,23 @@ pub struct Key {
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
+    /// One value.
+    Leaf(Leaf),
+    /// A list.
+    List(&'static Kind),
+    /// Either of two.
+    Either(&'static Kind, &'static Kind),
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// A table of named tables with these keys.
+    Named(&'static [Key]),
+    /// A table from names of header fields to values.
+    Headers(&'static Kind),
+}
+
+/// A value that holds no others.
+#[derive(Debug, Clone, Copy)]
+pub enum Leaf {
     /// Any string.
     Text,
     /// One of the words.
@@ -79,16 +96,6 @@ pub enum Kind {
     File,
     /// The name of an entry in another table.
     Reference(&'static str),
-    /// A list.
-    List(&'static Kind),
-    /// Either of two.
-    Either(&'static Kind, &'static Kind),
-    /// A table with these keys.
-    Table(&'static [Key]),
-    /// A table of named tables with these keys.
-    Named(&'static [Key]),
-    /// A table from names of header fields to values.
-    Headers(&'static Kind),
 }
 
 impl Key {
@@ -117,42 +124,25 @@ impl Key {
     }
 
     const fn later(name: &'static str, doc: &'static str) -> Self {
-        let mut key = Self::new(name, Kind::Text, doc);
+        let mut key = Self::new(name, TEXT, doc);
         key.later = true;
         key
     }
 }
 
-impl Kind {
+impl Leaf {
     /// Whether a bare word from the environment can be meant as a string.
     #[must_use]
     pub const fn is_text(&self) -> bool {
-        match self {
-            Self::Text
-            | Self::Word { .. }
-            | Self::Duration(..)
-            | Self::Size(..)
-            | Self::Address
-            | Self::Network
-            | Self::Host
-            | Self::Url
-            | Self::Path
-            | Self::HeaderName
-            | Self::HeaderValue
-            | Self::Method
-            | Self::Secret
-            | Self::File
-            | Self::Reference(_) => true,
-            Self::Integer(..)
-            | Self::Float(..)
-            | Self::Bool
-            | Self::Status
-            | Self::List(_)
-            | Self::Either(..)
-            | Self::Table(_)
-            | Self::Named(_)
-            | Self::Headers(_) => false,
-        }
+        !matches!(self, Self::Integer(..) | Self::Float(..) | Self::Bool | Self::Status)
+    }
+}
+
+impl Kind {
+    /// Whether it is one value that is written as a string.
+    #[must_use]
+    pub const fn is_text(&self) -> bool {
+        matches!(self, Self::Leaf(leaf) if leaf.is_text())
     }
 }
 
@@ -185,33 +175,15 @@ fn walk_kind(path: &str, kind: &'static Kind, visit: &mut impl FnMut(&str, &'sta
             walk_kind(path, one, visit);
             walk_kind(path, other, visit);
         }
-        Kind::Text
-        | Kind::Word { .. }
-        | Kind::Integer(..)
-        | Kind::Float(..)
-        | Kind::Bool
-        | Kind::Duration(..)
-        | Kind::Size(..)
-        | Kind::Address
-        | Kind::Network
-        | Kind::Host
-        | Kind::Url
-        | Kind::Path
-        | Kind::HeaderName
-        | Kind::HeaderValue
-        | Kind::Method
-        | Kind::Status
-        | Kind::Secret
-        | Kind::File
-        | Kind::Reference(_)
-        | Kind::Headers(_) => {}
+        Kind::Leaf(_) | Kind::Headers(_) => {}
     }
 }
 
-/// Two parts of a key path.
+/// Two parts of a key path; either may be empty.
 #[must_use]
 pub fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    let dot = if path.is_empty() || name.is_empty() { "" } else { "." };
+    format!("{path}{dot}{name}")
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -222,12 +194,50 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 /// From one millisecond to a day: what a wait or a limit may be.
-const WAIT: Kind = Kind::Duration(MILLISECOND, DAY);
+const WAIT: Kind = duration(MILLISECOND, DAY);
 /// As [`WAIT`], or nothing.
-const WAIT_OR_NONE: Kind = Kind::Duration(Duration::ZERO, DAY);
-const PERCENT: Kind = Kind::Float(0.0, 100.0);
-const COUNT: Kind = Kind::Integer(1, 1_000_000_000);
+const WAIT_OR_NONE: Kind = duration(Duration::ZERO, DAY);
+const PERCENT: Kind = float(0.0, 100.0);
+const COUNT: Kind = integer(1, 1_000_000_000);
 
 const fn word(now: &'static [&'static str]) -> Kind {
-    Kind::Word { now, later: &[] }
+    words(now, &[])
 }
+
+const fn words(now: &'static [&'static str], later: &'static [&'static str]) -> Kind {
+    Kind::Leaf(Leaf::Word { now, later })
+}
+
+const fn integer(min: i64, max: i64) -> Kind {
+    Kind::Leaf(Leaf::Integer(min, max))
+}
+
+const fn float(min: f64, max: f64) -> Kind {
+    Kind::Leaf(Leaf::Float(min, max))
+}
+
+const fn duration(min: Duration, max: Duration) -> Kind {
+    Kind::Leaf(Leaf::Duration(min, max))
+}
+
+const fn size(min: u64, max: u64) -> Kind {
+    Kind::Leaf(Leaf::Size(min, max))
+}
+
+const fn reference(table: &'static str) -> Kind {
+    Kind::Leaf(Leaf::Reference(table))
+}
+
+const TEXT: Kind = Kind::Leaf(Leaf::Text);
+const BOOL: Kind = Kind::Leaf(Leaf::Bool);
+const ADDRESS: Kind = Kind::Leaf(Leaf::Address);
+const NETWORK: Kind = Kind::Leaf(Leaf::Network);
+const HOST: Kind = Kind::Leaf(Leaf::Host);
+const URL: Kind = Kind::Leaf(Leaf::Url);
+const PATH: Kind = Kind::Leaf(Leaf::Path);
+const HEADER_NAME: Kind = Kind::Leaf(Leaf::HeaderName);
+const HEADER_VALUE: Kind = Kind::Leaf(Leaf::HeaderValue);
+const METHOD: Kind = Kind::Leaf(Leaf::Method);
+const STATUS: Kind = Kind::Leaf(Leaf::Status);
+const SECRET: Kind = Kind::Leaf(Leaf::Secret);
+const FILE: Kind = Kind::Leaf(Leaf::File);

@@ -1,20 +1,19 @@
 //! `[routes.NAME]`.
 
-use super::{GIB, HOUR, Key, Kind, PERCENT, SECOND, WAIT, word};
+use super::{
+    BOOL, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, Key, Kind, METHOD, PATH, PERCENT, SECOND, SECRET, TEXT, WAIT,
+    duration, float, integer, reference, size, word,
+};
 
 pub(super) const ROUTE: &[Key] = &[
-    Key::new("host", Kind::Host, "Only requests to this host. Needs `path`."),
-    Key::new(
-        "path",
-        Kind::Path,
-        "Path prefix by whole segments; the longest wins. Without it: a flag, nothing is proxied.",
-    ),
-    Key::new("methods", Kind::List(&Kind::Method), "Only these methods; any without. Needs `path`.").or("[]"),
-    Key::new("control", Kind::Reference("backends"), "The trusted backend.").required(),
-    Key::new("candidate", Kind::Reference("backends"), "The new backend.").required(),
-    Key::new("split_by", Kind::Reference("contexts"), "The kind whose key splits.").or("user"),
-    Key::new("salt", Kind::Text, "Hashed behind the key; the route's name without it."),
-    Key::new("enabled", Kind::Bool, "The kill switch: `false` in any layer wins, and control serves.").or("true"),
+    Key::new("host", HOST, "Only requests to this host. Needs `path`."),
+    Key::new("path", PATH, "Path prefix by whole segments; the longest wins. Without it: a flag, nothing is proxied."),
+    Key::new("methods", Kind::List(&METHOD), "Only these methods; any without. Needs `path`.").or("[]"),
+    Key::new("control", reference("backends"), "The trusted backend.").required(),
+    Key::new("candidate", reference("backends"), "The new backend.").required(),
+    Key::new("split_by", reference("contexts"), "The kind whose key splits.").or("user"),
+    Key::new("salt", TEXT, "Hashed behind the key; the route's name without it."),
+    Key::new("enabled", BOOL, "The kill switch: `false` in any layer wins, and control serves.").or("true"),
     Key::new("forced", word(&["control", "candidate"]), "Everybody to this arm."),
     Key::new("targets", Kind::Table(TARGETS), "Keys that always get one arm."),
     Key::new("holdout", PERCENT, "Percent of users that always get control, drawn with their own salt.").or("0.0"),
@@ -47,21 +46,21 @@ pub(super) const ROUTE: &[Key] = &[
 ];
 
 const TARGETS: &[Key] = &[
-    Key::new("control", Kind::List(&Kind::Text), "Keys that get control.").or("[]"),
-    Key::new("candidate", Kind::List(&Kind::Text), "Keys that get the candidate.").or("[]"),
+    Key::new("control", Kind::List(&TEXT), "Keys that get control.").or("[]"),
+    Key::new("candidate", Kind::List(&TEXT), "Keys that get the candidate.").or("[]"),
 ];
 
 const OVERRIDE: &[Key] = &[
-    Key::new("header", Kind::HeaderName, "The header.").or("x-pointsman-override"),
-    Key::new("key", Kind::Secret, "What the tester must know, at least 8 bytes.").required(),
+    Key::new("header", HEADER_NAME, "The header.").or("x-pointsman-override"),
+    Key::new("key", SECRET, "What the tester must know, at least 8 bytes.").required(),
 ];
 
-const REWRITE: &[Key] = &[Key::new("prefix", Kind::Path, "Replaces the matched prefix of the path.")];
+const REWRITE: &[Key] = &[Key::new("prefix", PATH, "Replaces the matched prefix of the path.")];
 
 const HEADER_CHANGES: &[Key] = &[
-    Key::new("remove", Kind::List(&Kind::HeaderName), "Taken away, first.").or("[]"),
-    Key::new("set", Kind::Headers(&Kind::HeaderValue), "Put in place of what is there."),
-    Key::new("add", Kind::Headers(&Kind::HeaderValue), "Put beside what is there."),
+    Key::new("remove", Kind::List(&HEADER_NAME), "Taken away, first.").or("[]"),
+    Key::new("set", Kind::Headers(&HEADER_VALUE), "Put in place of what is there."),
+    Key::new("add", Kind::Headers(&HEADER_VALUE), "Put beside what is there."),
 ];
 
 const ROLLOUT: &[Key] = &[
@@ -71,13 +70,13 @@ const ROLLOUT: &[Key] = &[
 ];
 
 const QUALITY_GATE: &[Key] = &[
-    Key::new("metric", Kind::Reference("metrics"), "The metric that it judges.").required(),
-    Key::new("min", Kind::Float(-1e300, 1e300), "It shuts when the mean is under this.").required(),
-    Key::new("margin", Kind::Float(0.0, 1e300), "It opens again only above `min` plus this.").or("0.02"),
-    Key::new("window", Kind::Duration(SECOND, HOUR), "What the mean is taken over.").or("5m"),
-    Key::new("min_samples", Kind::Integer(1, 1_000_000_000), "Not judged under this many scores.").or("20"),
+    Key::new("metric", reference("metrics"), "The metric that it judges.").required(),
+    Key::new("min", float(-1e300, 1e300), "It shuts when the mean is under this.").required(),
+    Key::new("margin", float(0.0, 1e300), "It opens again only above `min` plus this.").or("0.02"),
+    Key::new("window", duration(SECOND, HOUR), "What the mean is taken over.").or("5m"),
+    Key::new("min_samples", integer(1, 1_000_000_000), "Not judged under this many scores.").or("20"),
     Key::new("retry_after", WAIT, "How long it stays shut before probes begin.").or("60s"),
-    Key::new("probe_percent", Kind::Float(0.001, 100.0), "Percent of the candidate's users that probe.").or("5.0"),
+    Key::new("probe_percent", float(0.001, 100.0), "Percent of the candidate's users that probe.").or("5.0"),
 ];
 
 const FALLBACK: &[Key] = &[
@@ -93,5 +92,5 @@ const FALLBACK: &[Key] = &[
         "When a request that is not idempotent (POST) is sent twice: if nothing can have been done, or always.",
     )
     .or("connect"),
-    Key::new("replay_body", Kind::Size(0, GIB), "Bytes of a body kept for the second try.").or("1MiB"),
+    Key::new("replay_body", size(0, GIB), "Bytes of a body kept for the second try.").or("1MiB"),
 ];

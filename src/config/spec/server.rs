@@ -1,6 +1,9 @@
 //! The top of the tree, and the keys that concern the process rather than a route.
 
-use super::{COUNT, GIB, HOUR, KIB, Key, Kind, MIB, SECOND, WAIT_OR_NONE, backends, routes, word};
+use super::{
+    ADDRESS, BOOL, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND, SECRET, TEXT,
+    WAIT_OR_NONE, backends, duration, float, integer, routes, size, word, words,
+};
 
 /// The whole file.
 pub static ROOT: &[Key] = &[
@@ -23,11 +26,11 @@ pub static ROOT: &[Key] = &[
 ];
 
 const LISTEN: &[Key] = &[
-    Key::new("address", Kind::Address, "Address and port of the data listener.").or("0.0.0.0:8080").restart(),
-    Key::new("threads", Kind::Integer(0, 1024), "Worker threads; 0 is one a core.").or("0").restart(),
+    Key::new("address", ADDRESS, "Address and port of the data listener.").or("0.0.0.0:8080").restart(),
+    Key::new("threads", integer(0, 1024), "Worker threads; 0 is one a core.").or("0").restart(),
     Key::new(
         "trusted_proxies",
-        Kind::List(&Kind::Network),
+        Kind::List(&NETWORK),
         "Peers whose identity and forwarding headers count; those of others are ignored.",
     )
     .or(concat!(
@@ -38,44 +41,43 @@ const LISTEN: &[Key] = &[
 ];
 
 const OBSERVE: &[Key] =
-    &[Key::new("address", Kind::Address, "Address and port of probes and metrics.").or("127.0.0.1:9902").restart()];
+    &[Key::new("address", ADDRESS, "Address and port of probes and metrics.").or("127.0.0.1:9902").restart()];
 
 const ADMIN: &[Key] = &[
-    Key::new("address", Kind::Address, "Address and port of the administrative API.").or("127.0.0.1:9901").restart(),
-    Key::new(
-        "hosts",
-        Kind::List(&Kind::Host),
-        "Names that the `Host` header may hold, beside the address and localhost.",
-    )
-    .or("[]"),
+    Key::new("address", ADDRESS, "Address and port of the administrative API.").or("127.0.0.1:9901").restart(),
+    Key::new("hosts", Kind::List(&HOST), "Names that the `Host` header may hold, beside the address and localhost.")
+        .or("[]"),
     Key::new("tokens", Kind::Named(TOKEN), "Who may do what; the name stands in the history. Every write needs one."),
 ];
 
 const TOKEN: &[Key] = &[
     Key::new("role", word(&["viewer", "operator", "admin"]), "What it may do; each role includes the ones before it.")
         .required(),
-    Key::new("token", Kind::Secret, "The bearer token, at least 16 bytes.").required(),
+    Key::new("token", SECRET, "The bearer token, at least 16 bytes.").required(),
 ];
 
 const LIMITS: &[Key] = &[
-    Key::new("max_head", Kind::Size(8 * KIB, MIB), "Bytes of request line and fields; more is answered 431.")
+    Key::new("max_head", size(8 * KIB, MIB), "Bytes of request line and fields; more is answered 431.")
         .or("64KiB")
         .restart(),
-    Key::new("max_headers", Kind::Integer(1, 10_000), "Number of header fields; more is answered 431.")
-        .or("100")
-        .restart(),
+    Key::new("max_headers", integer(1, 10_000), "Number of header fields; more is answered 431.").or("100").restart(),
     Key::new(
         "header_timeout",
-        Kind::Duration(SECOND, HOUR),
+        duration(SECOND, HOUR),
         "For a whole request head, from the connection or the end of the last request.",
     )
     .or("30s")
     .restart(),
-    Key::new("max_body", Kind::Size(0, 1024 * GIB), "Bytes of a request body; more is answered 413.").or("100MiB"),
+    Key::new(
+        "max_body",
+        size(1, 1024 * GIB),
+        "Bytes of a request body; more is answered 413. There is always a limit.",
+    )
+    .or("100MiB"),
     Key::new("max_connections", COUNT, "Client connections at the same time.").or("20000"),
     Key::new(
         "replay_memory",
-        Kind::Size(0, 1024 * GIB),
+        size(0, 1024 * GIB),
         "Bytes of request bodies kept for a second try, in all requests together.",
     )
     .or("256MiB"),
@@ -87,28 +89,25 @@ const SHUTDOWN: &[Key] = &[
 ];
 
 const LOG: &[Key] = &[
-    Key::new("level", Kind::Text, "Filter directives: `info`, or `info,pointsman::proxy=debug`.").or("info"),
-    Key::new("access", Kind::Bool, "Whether there is an access log.").or("true"),
+    Key::new("level", TEXT, "Filter directives: `info`, or `info,pointsman::proxy=debug`.").or("info"),
+    Key::new("access", BOOL, "Whether there is an access log.").or("true"),
     Key::new(
         "access_sample",
-        Kind::Float(0.0, 1.0),
+        float(0.0, 1.0),
         "Share of ordinary requests that get a line; errors and fallbacks always do.",
     )
     .or("0.01"),
     Key::new(
         "user_hash_secret",
-        Kind::Secret,
+        SECRET,
         "Key of the hash that stands for a user in lines, at least 16 bytes; random for each process without it.",
     ),
-    Key::new("plain_user_keys", Kind::Bool, "Write user keys as they are.").or("false"),
+    Key::new("plain_user_keys", BOOL, "Write user keys as they are.").or("false"),
 ];
 
-const STATE: &[Key] = &[Key::new(
-    "store",
-    Kind::Word { now: &["memory"], later: &["sqlite:", "redis:", "rediss:"] },
-    "The store. `memory` forgets at exit.",
-)
-.or("memory")];
+const STATE: &[Key] =
+    &[Key::new("store", words(&["memory"], &["sqlite:", "redis:", "rediss:"]), "The store. `memory` forgets at exit.")
+        .or("memory")];
 
 const CONTEXT: &[Key] = &[
     Key::new("key", Kind::List(&Kind::Table(SOURCE)), "Where the key comes from: the first that is present.")
@@ -117,9 +116,9 @@ const CONTEXT: &[Key] = &[
 ];
 
 const SOURCE: &[Key] = &[
-    Key::new("header", Kind::HeaderName, "A request header; counts only from trusted peers."),
-    Key::new("cookie", Kind::Text, "A cookie."),
-    Key::new("query", Kind::Text, "A query parameter."),
+    Key::new("header", HEADER_NAME, "A request header; counts only from trusted peers."),
+    Key::new("cookie", TEXT, "A cookie."),
+    Key::new("query", TEXT, "A query parameter."),
     Key::later("jwt", "A claim of a token."),
     Key::later("json", "A pointer into the request body."),
 ];
@@ -127,19 +126,19 @@ const SOURCE: &[Key] = &[
 const METRIC: &[Key] = &[
     Key::new(
         "kind",
-        Kind::Word { now: &["value"], later: &["occurrence", "count", "ratio"] },
+        words(&["value"], &["occurrence", "count", "ratio"]),
         "What it is: `value`, a number for each answer.",
     )
     .required(),
     Key::new("better", word(&["higher", "lower"]), "Which direction is good.").required(),
-    Key::new("unit", Kind::Text, "For people: `ms`, `USD`.").or(""),
-    Key::new("description", Kind::Text, "In words.").or(""),
+    Key::new("unit", TEXT, "For people: `ms`, `USD`.").or(""),
+    Key::new("description", TEXT, "In words.").or(""),
     Key::new("from", Kind::Table(METRIC_SOURCE), "Where it is read.").required(),
     Key::later("tags", "Tags."),
 ];
 
 const METRIC_SOURCE: &[Key] = &[
-    Key::new("response_header", Kind::HeaderName, "The response header that carries it.").required(),
+    Key::new("response_header", HEADER_NAME, "The response header that carries it.").required(),
     Key::later("response_json", "A pointer into the response."),
     Key::later("event", "An event."),
     Key::later("usage", "Tokens and cost of a language model's answer."),

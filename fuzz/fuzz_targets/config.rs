@@ -1,0 +1,13 @@
+//! Any text is loaded or refused with messages, without a panic.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use libfuzzer_sys::fuzz_target;
+use pointsman::config::load_text;
+
+fuzz_target!(|text: &str| {
+    if let Err(report) = load_text(text, "gateway.toml", &BTreeMap::new()) {
+        assert!(!report.to_string().is_empty());
+    }
+});

@@ -1,0 +1,68 @@
+//! The running configuration: which it is, what it says, and what came of reloads. No secrets.
+
+use axum::Json;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Console;
+use crate::config::Diagnostic;
+use crate::live::ReloadStatus;
+
+#[derive(Serialize)]
+struct Page {
+    generation: u64,
+    hash: String,
+    published_at: jiff::Timestamp,
+    /// As it was typed: variables are not filled in.
+    config: Value,
+    reload: Reload,
+    /// Keys that were changed in the file and wait for a restart.
+    restart_required: Vec<String>,
+    warnings: Vec<Value>,
+}
+
+#[derive(Serialize)]
+struct Reload {
+    failed: bool,
+    error: Option<String>,
+    succeeded_at: Option<jiff::Timestamp>,
+    counts: Vec<Count>,
+    watching: Option<&'static str>,
+}
+
+#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Count {
+    result: &'static str,
+    trigger: &'static str,
+    count: u64,
+}
+
+/// The page.
+pub(super) fn page(console: &Console) -> Json<impl Serialize + use<>> {
+    let snapshot = console.live.snapshot();
+    let status = console.live.reloads().clone();
+    Json(Page {
+        generation: snapshot.generation,
+        hash: snapshot.config().hash.clone(),
+        published_at: snapshot.published_at,
+        config: snapshot.loaded.redacted.clone(),
+        restart_required: status.restart_required.clone(),
+        reload: status.into(),
+        warnings: snapshot.loaded.warnings.iter().map(Diagnostic::to_json).collect(),
+    })
+}
+
+impl From<ReloadStatus> for Reload {
+    fn from(status: ReloadStatus) -> Self {
+        let counts = status.counts.into_iter();
+        let mut counts: Vec<_> = counts.map(|((result, trigger), count)| Count { result, trigger, count }).collect();
+        counts.sort();
+        Self {
+            failed: status.failed,
+            error: status.error,
+            succeeded_at: status.succeeded_at,
+            counts,
+            watching: Some(status.watching).filter(|mode| !mode.is_empty()),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Why an arm serves a user: the decision, each step of it, and where each value was typed.
+//!
+//! One function answers the API, `pointsman explain` and `pointsman test`; only the health differs:
+//! that of the running process, or [`assumed_well`] where there is only a file.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Console;
+use super::body;
+use super::problem::Problem;
+use crate::clock;
+use crate::config::Loaded;
+use crate::config::model::{QualityGate, Route};
+use crate::domain::Arm;
+use crate::domain::assignment::MAX_KEY_BYTES;
+use crate::domain::context::{Contexts, usable_key};
+use crate::domain::decision::{self, Decision, Health, Reason, Step};
+use crate::domain::quality;
+use crate::live::RouteIndex;
+
+/// What is asked.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// The route's name.
+    pub route: String,
+    /// The key of the kind that splits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The arm that a tester's header asks for.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    pub override_arm: Option<Arm>,
+}
+
+/// What the answer rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// The running process, with its health at this moment.
+    Running,
+    /// A file alone; the candidate's health is assumed well.
+    File,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What was asked.
+    pub route: String,
+    /// What was asked.
+    pub key: Option<String>,
+    /// What it rests on.
+    pub basis: Basis,
+    /// The generation of the running configuration; `None` from a file.
+    pub generation: Option<u64>,
+    /// The arm that rules and hash say.
+    pub assigned: Arm,
+    /// Why.
+    pub assigned_by: Reason,
+    /// The arm that would serve now.
+    pub served: Arm,
+    /// Why.
+    pub reason: Reason,
+    /// The backend that would serve now.
+    pub backend: String,
+    /// The percentage by which this was drawn, if a hash drew it.
+    pub randomised: Option<f64>,
+    /// The assignment bucket, 0 to 2^32 - 1; like what follows, `None` without a key.
+    pub bucket: Option<u32>,
+    /// The bucket on the scale of percentages.
+    pub percentage: Option<f64>,
+    /// The statistical bucket, 0 to 1023.
+    pub statistical_bucket: Option<u16>,
+    /// The user sample, in decimal: JSON's numbers are too short for it.
+    pub user_sample: Option<String>,
+    /// Every step up to the one that decided.
+    pub steps: Vec<Step>,
+    /// What the decision was made from.
+    pub values: Vec<TypedValue>,
+    /// What should be known about this answer.
+    pub notes: Vec<String>,
+}
+
+/// A value of the configuration and where it was typed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TypedValue {
+    /// The key path.
+    pub key: String,
+    /// The value; lists of keys by their length.
+    pub value: Value,
+    /// `gateway.toml:41:13`, `environment NAME` or `default`.
+    pub origin: String,
+}
+
+/// The values that a route's decisions are made from. The salt is shown as it was typed, since it may
+/// come from a variable that is nobody's business.
+const VALUES: [(&str, fn(&Route, &Value) -> Value); 10] = [
+    ("enabled", |route, _| json!(route.policy.enabled)),
+    ("forced", |route, _| json!(route.policy.forced)),
+    ("targets.control", |route, _| json!(route.policy.targets.control.len())),
+    ("targets.candidate", |route, _| json!(route.policy.targets.candidate.len())),
+    ("holdout", |route, _| json!(route.policy.holdout.as_ref().map_or(0.0, |holdout| holdout.share.percent().get()))),
+    ("split_by", |_, typed| typed.get("split_by").cloned().unwrap_or(Value::Null)),
+    ("salt", |_, typed| typed.get("salt").cloned().unwrap_or(Value::Null)),
+    ("rollout.percent", |route, _| json!(route.policy.rollout.percent())),
+    ("control", |_, typed| typed.get("control").cloned().unwrap_or(Value::Null)),
+    ("candidate", |_, typed| typed.get("candidate").cloned().unwrap_or(Value::Null)),
+];
+
+impl Question {
+    /// The facts that the decision is made from.
+    fn contexts(&self) -> Contexts<'_> {
+        Contexts { key: self.key.as_deref().and_then(usable_key), override_arm: self.override_arm }
+    }
+}
+
+/// Answers from a file alone. `None`: there is no such route.
+#[must_use]
+pub fn from_file(loaded: &Loaded, question: &Question) -> Option<Explanation> {
+    let index = loaded.config.routes.iter().position(|route| *route.name == *question.route)?;
+    let route = &loaded.config.routes[index];
+    let health = assumed_well(route);
+    let decision = decision::decide(&route.policy, &question.contexts(), &health);
+    let note = "answered from the file: the candidate's breaker, gate and room are assumed well";
+    let mut explanation = explain(loaded, index, question, (&decision, &health));
+    explanation.notes.push(note.to_owned());
+    Some(explanation)
+}
+
+/// A candidate whose breaker is closed, whose gate is open and who has room.
+fn assumed_well(route: &Route) -> Health {
+    let open = |gate: &QualityGate| (quality::Position::Open, gate.settings.probes);
+    Health { gate: route.quality_gate.as_ref().map(open), ..Health::WELL }
+}
+
+/// Answers from the running process.
+fn from_running(console: &Console, question: &Question) -> Result<Json<Explanation>, Problem> {
+    let snapshot = console.live.snapshot();
+    let unknown = || Problem::UnknownRoute(question.route.clone());
+    let index = snapshot.route_named(&question.route).ok_or_else(unknown)?;
+    let (decision, health) = snapshot.decide(index, &question.contexts(), clock::now_millis());
+    let explanation = explain(&snapshot.loaded, index, question, (&decision, &health));
+    Ok(Json(Explanation { basis: Basis::Running, generation: Some(snapshot.generation), ..explanation }))
+}
+
+fn explain(loaded: &Loaded, index: RouteIndex, question: &Question, outcome: (&Decision, &Health)) -> Explanation {
+    let (decision, health) = outcome;
+    let route = &loaded.config.routes[index];
+    let digest = decision.digest;
+    Explanation {
+        route: question.route.clone(),
+        key: question.key.clone(),
+        basis: Basis::File,
+        generation: None,
+        assigned: decision.assigned,
+        assigned_by: decision.assigned_by,
+        served: decision.serve,
+        reason: decision.reason,
+        backend: loaded.config.backends[route.backend(decision.serve)].name.to_string(),
+        randomised: decision.randomised.map(|percent| percent.get()),
+        bucket: digest.map(|digest| digest.bucket().0),
+        percentage: digest.map(|digest| digest.bucket().percentage()),
+        statistical_bucket: digest.map(|digest| digest.statistical_bucket()),
+        user_sample: digest.map(|digest| digest.user_sample().to_string()),
+        steps: decision::trace(&route.policy, &question.contexts(), health, decision),
+        values: values(loaded, route),
+        notes: notes(route, question),
+    }
+}
+
+fn values(loaded: &Loaded, route: &Route) -> Vec<TypedValue> {
+    let typed = loaded.redacted.get("routes").and_then(|routes| routes.get(&*route.name)).unwrap_or(&Value::Null);
+    let value = |(name, value): (&str, fn(&Route, &Value) -> Value)| {
+        let key = format!("routes.{}.{name}", route.name);
+        let origin = loaded.origins.of(&key).to_owned();
+        TypedValue { key, value: value(route, typed), origin }
+    };
+    VALUES.into_iter().map(value).collect()
+}
+
+fn notes(route: &Route, question: &Question) -> Vec<String> {
+    let mut notes = Vec::new();
+    if question.key.as_deref().is_some_and(|key| usable_key(key).is_none()) {
+        notes.push(format!("a key has 1 to {MAX_KEY_BYTES} bytes; this one counts as missing"));
+    }
+    if question.override_arm.is_some() && route.override_header.is_none() {
+        notes.push("the route has no [override], so no header could ask for an arm".to_owned());
+    }
+    notes
+}
+
+/// `GET /api/v1/explain?route=&key=&override=`.
+pub(super) fn by_query(
+    State(console): State<Arc<Console>>,
+    question: Result<Query<Question>, QueryRejection>,
+) -> Result<Json<Explanation>, Problem> {
+    let Query(question) = question.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    from_running(&console, &question)
+}
+
+/// `POST /api/v1/explain`, for keys that should not stand in the logs of what is on the way.
+pub(super) async fn by_body(
+    State(console): State<Arc<Console>>,
+    request: Request,
+) -> Result<Json<Explanation>, Problem> {
+    from_running(&console, &body::read(request).await?)
+}

@@ -1,0 +1,149 @@
+//! Who may ask what: names that point here, pages that ask, tokens and their roles.
+//!
+//! The tokens and hosts are those of the running configuration, so a reload changes them at once.
+//! Invariant: how long a refusal takes tells nothing about the tokens.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::uri::{Authority, Uri};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+
+use super::problem::Problem;
+use super::server::Reached;
+use crate::config::model::{Admin, Role, Token};
+use crate::live::Live;
+
+/// The one page whose POST only reads.
+pub(super) const EXPLAIN: &str = "/api/v1/explain";
+
+/// What the guard looks at.
+pub(super) struct Guard {
+    pub(super) live: Arc<Live>,
+    /// Where the admin face listens.
+    pub(super) address: SocketAddr,
+}
+
+/// Whose token it was, for log and history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Actor(pub(super) Arc<str>);
+
+/// Lets a request pass, or answers it.
+pub(super) async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let snapshot = guard.live.snapshot();
+    let judged = judge(&snapshot.config().admin, guard.address, &parts);
+    drop(snapshot);
+    match judged {
+        Err(problem) => problem.into_response(),
+        Ok(actor) => {
+            if let Some(actor) = actor {
+                parts.extensions.insert(actor);
+            }
+            next.run(Request::from_parts(parts, body)).await
+        }
+    }
+}
+
+/// The whole decision.
+fn judge(admin: &Admin, address: SocketAddr, parts: &Parts) -> Result<Option<Actor>, Problem> {
+    let host = host(parts)?;
+    let reached = parts.extensions.get::<Reached>().map_or(address, |reached| reached.0);
+    if !is_ours(host.host(), &admin.hosts, &[address.ip(), reached.ip()]) {
+        return Err(Problem::UnknownHost);
+    }
+    if !is_same_origin(&parts.headers, &host) {
+        return Err(Problem::ForeignOrigin);
+    }
+    let Some(role) = needed(&parts.method, parts.uri.path()) else { return Ok(None) };
+    let open = role == Role::Viewer && admin.tokens.is_empty() && address.ip().to_canonical().is_loopback();
+    match bearer(&parts.headers) {
+        None if open => Ok(None),
+        None => Err(Problem::TokenRequired(role)),
+        Some(given) => {
+            let token = find(&admin.tokens, given).ok_or(Problem::InvalidToken)?;
+            if token.role < role {
+                return Err(Problem::RoleTooLow(role));
+            }
+            Ok(Some(Actor(token.name.as_str().into())))
+        }
+    }
+}
+
+/// What a request takes; `None` for what is open.
+fn needed(method: &Method, path: &str) -> Option<Role> {
+    match (method.is_safe(), path) {
+        (true, "/livez" | "/readyz" | "/healthz" | "/metrics") => None,
+        (true, _) | (false, EXPLAIN) => Some(Role::Viewer),
+        (false, _) => Some(Role::Operator),
+    }
+}
+
+fn host(parts: &Parts) -> Result<Authority, Problem> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Problem::BadHost) };
+    let host = Authority::try_from(host.as_bytes()).map_err(|_| Problem::BadHost)?;
+    let target_agrees = parts.uri.authority().is_none_or(|target| *target == host);
+    if host.as_str().contains('@') || !target_agrees {
+        return Err(Problem::BadHost);
+    }
+    Ok(host)
+}
+
+/// Addresses cannot be made to point elsewhere, names can (DNS rebinding): only known ones count.
+fn is_ours(host: &str, known: &[String], addresses: &[IpAddr]) -> bool {
+    if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        let ip = ip.to_canonical();
+        if ip.is_loopback() || addresses.iter().any(|ours| ours.to_canonical() == ip) {
+            return true;
+        }
+    }
+    host.eq_ignore_ascii_case("localhost") || known.iter().any(|name| name.eq_ignore_ascii_case(host))
+}
+
+/// Whether no page asks, or one of our own.
+fn is_same_origin(headers: &HeaderMap, host: &Authority) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let (Some(origin), None) = (origins.next(), origins.next()) else {
+        return !headers.contains_key(header::ORIGIN);
+    };
+    let Ok(origin) = Uri::try_from(origin.as_bytes()) else { return false };
+    let default_port = match origin.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        Some(_) | None => return false,
+    };
+    let port = |authority: &Authority| authority.port_u16().unwrap_or(default_port);
+    origin
+        .authority()
+        .is_some_and(|origin| origin.host().eq_ignore_ascii_case(host.host()) && port(origin) == port(host))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    // What is not the scheme we know is a token that nobody has.
+    let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
+    let (scheme, token) = value.split_once(' ').unwrap_or_default();
+    Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" })
+}
+
+/// Every token is compared to its end, by its digest, so that neither its place nor its length shows.
+fn find<'a>(tokens: &'a [Token], given: &str) -> Option<&'a Token> {
+    const NOBODY: u64 = u64::MAX;
+    let given = Sha256::digest(given.as_bytes());
+    let mut found = NOBODY;
+    for (index, token) in (0_u64..).zip(tokens) {
+        let same: Choice = Sha256::digest(token.token.expose_secret().as_bytes()).ct_eq(&given);
+        found.conditional_assign(&index, same);
+    }
+    usize::try_from(found).ok().and_then(|index| tokens.get(index))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! The routes as they run: what the file says, what the percentage is in effect, how the arms fare.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use serde::Serialize;
+
+use super::Console;
+use super::problem::Problem;
+use crate::clock;
+use crate::config::model::{Match, MissingKey, Route};
+use crate::controller::RouteSummary;
+use crate::controller::windows::SHOWN;
+use crate::domain::Arm;
+use crate::domain::breaker::{Millis, Position};
+use crate::domain::fallback::Cause;
+use crate::domain::quality;
+use crate::live::{RouteState, Snapshot};
+use crate::measure::RouteTotals;
+use crate::measure::counters::RequestTotal;
+
+#[derive(Serialize)]
+struct Routes {
+    generation: u64,
+    routes: Vec<RouteView>,
+}
+
+#[derive(Serialize)]
+struct RouteView {
+    name: Arc<str>,
+    /// `null` for a route that is a flag only.
+    #[serde(rename = "match")]
+    matches: Option<MatchView>,
+    control: ArmView,
+    candidate: ArmView,
+    policy: PolicyView,
+    /// What the running configuration says.
+    percent: f64,
+    /// What came of it since the start; see `RouteTotals::effective_percent`.
+    effective_percent: Option<f64>,
+    quality_gate: Option<GateView>,
+    totals: Totals,
+    recent: Recent,
+}
+
+#[derive(Serialize)]
+struct MatchView {
+    host: Option<String>,
+    path: String,
+    methods: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ArmView {
+    backend: Arc<str>,
+    version: Option<String>,
+    breaker: Position,
+    rate_limited: bool,
+    in_flight: u32,
+    max_in_flight: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct PolicyView {
+    enabled: bool,
+    forced: Option<Arm>,
+    split_by: String,
+    missing_key: &'static str,
+    holdout_percent: f64,
+    /// How many keys are listed.
+    targets: TargetsView,
+    deadline_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct TargetsView {
+    control: usize,
+    candidate: usize,
+}
+
+#[derive(Serialize)]
+struct GateView {
+    metric: String,
+    min: f64,
+    position: quality::Position,
+}
+
+/// Counts since the start.
+#[derive(Serialize)]
+struct Totals {
+    control: ArmTotals,
+    candidate: ArmTotals,
+    keyless: u64,
+    fallbacks: Vec<CauseCount>,
+    fallbacks_suppressed: Vec<CauseCount>,
+}
+
+#[derive(Serialize)]
+struct ArmTotals {
+    assigned: u64,
+    served: u64,
+    attempts: u64,
+    failures: u64,
+}
+
+#[derive(Serialize)]
+struct CauseCount {
+    cause: Cause,
+    count: u64,
+}
+
+/// The last minutes.
+#[derive(Serialize)]
+struct Recent {
+    window_seconds: u64,
+    #[serde(flatten)]
+    arms: RouteSummary,
+}
+
+/// Every route.
+pub(super) fn all(console: &Console) -> Json<impl Serialize + use<>> {
+    let snapshot = console.live.snapshot();
+    let now = clock::now_millis();
+    let routes = snapshot.config().routes.iter().zip(&snapshot.routes);
+    let routes = routes.map(|(route, state)| view(console, &snapshot, route, state, now)).collect();
+    Json(Routes { generation: snapshot.generation, routes })
+}
+
+/// One route.
+pub(super) fn one(
+    State(console): State<Arc<Console>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let Path(name) = name.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let snapshot = console.live.snapshot();
+    let Some(index) = snapshot.route_named(&name) else { return Err(Problem::UnknownRoute(name)) };
+    let (route, state) = (&snapshot.config().routes[index], &snapshot.routes[index]);
+    Ok(Json(view(&console, &snapshot, route, state, clock::now_millis())))
+}
+
+fn view(console: &Console, snapshot: &Snapshot, route: &Route, state: &RouteState, now: Millis) -> RouteView {
+    let totals = state.totals();
+    RouteView {
+        name: Arc::clone(&route.name),
+        matches: route.matches.as_ref().map(MatchView::from),
+        control: arm(snapshot, route, Arm::Control, now),
+        candidate: arm(snapshot, route, Arm::Candidate, now),
+        policy: policy(snapshot, route),
+        percent: route.policy.rollout.percent().get(),
+        effective_percent: totals.effective_percent(),
+        quality_gate: route.quality_gate.as_ref().map(|gate| GateView {
+            metric: snapshot.config().metrics[gate.metric].name.clone(),
+            min: gate.settings.min,
+            position: state.gate(),
+        }),
+        totals: Totals::from(&totals),
+        recent: Recent { window_seconds: SHOWN.as_secs(), arms: console.windows.summary(state.id) },
+    }
+}
+
+impl From<&Match> for MatchView {
+    fn from(rule: &Match) -> Self {
+        let methods = rule.methods.iter().map(ToString::to_string).collect();
+        Self { host: rule.host.clone(), path: rule.path.clone(), methods }
+    }
+}
+
+fn arm(snapshot: &Snapshot, route: &Route, arm: Arm, now: Millis) -> ArmView {
+    let index = route.backend(arm);
+    let (definition, state) = (&snapshot.config().backends[index], &snapshot.backends[index].state);
+    ArmView {
+        backend: Arc::clone(&definition.name),
+        version: definition.version.clone(),
+        breaker: state.position(now),
+        rate_limited: state.is_throttled(now),
+        in_flight: state.in_flight(),
+        max_in_flight: definition.max_in_flight,
+    }
+}
+
+fn policy(snapshot: &Snapshot, route: &Route) -> PolicyView {
+    let policy = &route.policy;
+    PolicyView {
+        enabled: policy.enabled,
+        forced: policy.forced,
+        split_by: snapshot.config().contexts[route.split_by].name.clone(),
+        missing_key: match route.missing_key {
+            MissingKey::Control => "control",
+            MissingKey::Cookie => "cookie",
+        },
+        holdout_percent: policy.holdout.as_ref().map_or(0.0, |holdout| holdout.share.percent().get()),
+        targets: TargetsView { control: policy.targets.control.len(), candidate: policy.targets.candidate.len() },
+        deadline_ms: route.deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+impl From<&RouteTotals> for Totals {
+    fn from(totals: &RouteTotals) -> Self {
+        Self {
+            control: arm_totals(totals, Arm::Control),
+            candidate: arm_totals(totals, Arm::Candidate),
+            keyless: totals.keyless,
+            fallbacks: causes(&totals.fallbacks),
+            fallbacks_suppressed: causes(&totals.suppressed),
+        }
+    }
+}
+
+fn arm_totals(totals: &RouteTotals, arm: Arm) -> ArmTotals {
+    let (attempts, failures) = totals.attempts_and_failures(arm);
+    let assigned = |total: &&RequestTotal| total.assigned == arm;
+    let assigned = totals.requests.iter().filter(assigned).map(|total| total.count).sum();
+    ArmTotals { assigned, served: totals.served(arm), attempts, failures }
+}
+
+fn causes(counts: &[u64]) -> Vec<CauseCount> {
+    let counts = Cause::ALL.into_iter().zip(counts).filter(|(_, count)| **count > 0);
+    counts.map(|(cause, &count)| CauseCount { cause, count }).collect()
+}

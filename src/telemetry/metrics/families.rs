@@ -1,0 +1,397 @@
+//! The table of all metrics, and where their values come from.
+
+use std::collections::BTreeMap;
+
+use super::Kind::{Counter, Gauge, Histogram};
+use super::{Family, Observation, Samples};
+use crate::domain::Arm;
+use crate::domain::attempt::Outcome;
+use crate::domain::fallback::Cause;
+use crate::domain::quality::Position;
+use crate::measure::RouteTotals;
+use crate::upstream::EndpointStatus;
+
+/// Every metric, in the order in which they are told.
+pub const FAMILIES: &[Family] = &[
+    Family {
+        name: "pointsman_requests_total",
+        help: "Requests by the arm that was assigned, the arm that served, why, and the class of the status that the client saw.",
+        kind: Counter,
+        labels: &["route", "assigned", "served", "reason", "code_class"],
+        collect: |seen, out| by_route(seen, out, requests),
+    },
+    Family {
+        name: "pointsman_attempts_total",
+        help: "Tries at an arm by outcome; a failure that control covered up counts here.",
+        kind: Counter,
+        labels: &["route", "arm", "outcome"],
+        collect: |seen, out| by_route(seen, out, attempts),
+    },
+    Family {
+        name: "pointsman_request_duration_seconds",
+        help: "From arrival to the last byte, by the arm that served.",
+        kind: Histogram,
+        labels: &["route", "served"],
+        collect: |seen, out| by_arm(seen, out, |totals, arm, labels, out| out.histogram(labels, &totals.duration[arm])),
+    },
+    Family {
+        name: "pointsman_time_to_first_byte_seconds",
+        help: "From sending a try to its response head, by the arm that was tried.",
+        kind: Histogram,
+        labels: &["route", "arm"],
+        collect: |seen, out| {
+            by_arm(seen, out, |totals, arm, labels, out| out.histogram(labels, &totals.first_byte[arm]))
+        },
+    },
+    Family {
+        name: "pointsman_overhead_seconds",
+        help: "The gateway's own time: from arrival to the response head, less the time spent on backends.",
+        kind: Histogram,
+        labels: &["route"],
+        collect: |seen, out| by_route(seen, out, |route, totals, out| out.histogram(&[route], &totals.overhead)),
+    },
+    Family {
+        name: "pointsman_fallbacks_total",
+        help: "Requests that control answered after the candidate failed, by cause.",
+        kind: Counter,
+        labels: &["route", "cause"],
+        collect: |seen, out| by_route(seen, out, |route, totals, out| causes(route, &totals.fallbacks, out)),
+    },
+    Family {
+        name: "pointsman_fallbacks_suppressed_total",
+        help: "Failures of the candidate that control was not allowed to answer, by cause.",
+        kind: Counter,
+        labels: &["route", "cause"],
+        collect: |seen, out| by_route(seen, out, |route, totals, out| causes(route, &totals.suppressed, out)),
+    },
+    Family {
+        name: "pointsman_keyless_requests_total",
+        help: "Requests without a key to split by; control serves these.",
+        kind: Counter,
+        labels: &["route"],
+        collect: |seen, out| by_route(seen, out, |route, totals, out| out.count(&[route], totals.keyless)),
+    },
+    Family {
+        name: "pointsman_rollout_percent",
+        help: "Percentage of the users that the running configuration gives to the candidate.",
+        kind: Gauge,
+        labels: &["route"],
+        collect: rollout_percent,
+    },
+    Family {
+        name: "pointsman_effective_percent",
+        help: "Percentage of requests assigned to the candidate since the start, among those whose reason is rollout or stands between an assigned candidate and its answer (breaker_open, rate_limited, quality_gate, busy, breaker_probe, quality_probe, fallback). Compare it with pointsman_rollout_percent.",
+        kind: Gauge,
+        labels: &["route"],
+        collect: |seen, out| by_route(seen, out, effective_percent),
+    },
+    Family {
+        name: "pointsman_route_enabled",
+        help: "1 while the route may use its candidate, 0 while its kill switch is thrown or the candidate has no URL.",
+        kind: Gauge,
+        labels: &["route"],
+        collect: route_enabled,
+    },
+    Family {
+        name: "pointsman_quality_gate_open",
+        help: "1 while the quality gate lets the candidate serve, 0 while it is shut or probing; routes with a gate only.",
+        kind: Gauge,
+        labels: &["route"],
+        collect: gates,
+    },
+    Family {
+        name: "pointsman_breaker_state",
+        help: "Circuit breaker of a backend: 0 closed, 1 half-open, 2 open.",
+        kind: Gauge,
+        labels: &["backend"],
+        collect: breakers,
+    },
+    Family {
+        name: "pointsman_backend_rate_limited",
+        help: "1 while a backend has asked to be left alone (429 with retry-after).",
+        kind: Gauge,
+        labels: &["backend"],
+        collect: rate_limited,
+    },
+    Family {
+        name: "pointsman_backend_in_flight",
+        help: "Requests under way at a backend.",
+        kind: Gauge,
+        labels: &["backend"],
+        collect: in_flight,
+    },
+    Family {
+        name: "pointsman_endpoint_addresses",
+        help: "Addresses that an endpoint's name resolves to; 0 means that it cannot be reached.",
+        kind: Gauge,
+        labels: &["backend", "endpoint"],
+        collect: |seen, out| endpoints(seen, out, |status| status.address.is_some()),
+    },
+    Family {
+        name: "pointsman_endpoint_healthy_addresses",
+        help: "Addresses of an endpoint that health checks, if any, find well.",
+        kind: Gauge,
+        labels: &["backend", "endpoint"],
+        collect: |seen, out| endpoints(seen, out, |status| status.healthy),
+    },
+    Family {
+        name: "pointsman_requests_in_flight",
+        help: "Client requests under way, tunnels among them.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| {
+            let finished = seen.workers(|worker| &worker.finished);
+            out.count(&[], seen.workers(|worker| &worker.started).saturating_sub(finished));
+        },
+    },
+    Family {
+        name: "pointsman_connections",
+        help: "Client connections that are open.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| {
+            let closed = seen.workers(|worker| &worker.disconnections);
+            out.count(&[], seen.workers(|worker| &worker.connections).saturating_sub(closed));
+        },
+    },
+    Family {
+        name: "pointsman_connections_accepted_total",
+        help: "Client connections accepted.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.connections)),
+    },
+    Family {
+        name: "pointsman_connections_refused_total",
+        help: "Client connections closed at once because limits.max_connections was reached.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.connections_refused)),
+    },
+    Family {
+        name: "pointsman_requests_unrouted_total",
+        help: "Requests that no route takes.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.unrouted)),
+    },
+    Family {
+        name: "pointsman_requests_rejected_total",
+        help: "Requests refused because they were malformed or too large.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.rejected)),
+    },
+    Family {
+        name: "pointsman_untrusted_identity_total",
+        help: "Identity headers ignored because their peer is outside listen.trusted_proxies.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.untrusted_identity)),
+    },
+    Family {
+        name: "pointsman_request_panics_total",
+        help: "Connections that ended in a panic of the gateway; anything but 0 is a mistake of ours.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.panics)),
+    },
+    Family {
+        name: "pointsman_records_dropped_total",
+        help: "Records of requests lost to windows and gates because their queue was full; the counts here stay exact.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.records_dropped)),
+    },
+    Family {
+        name: "pointsman_access_log_lines_dropped_total",
+        help: "Lines of the access log lost because their queue was full.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.access_dropped),
+    },
+    Family {
+        name: "pointsman_config_info",
+        help: "The running configuration: its hash and its generation; always 1.",
+        kind: Gauge,
+        labels: &["hash", "generation"],
+        collect: |seen, out| {
+            let generation = seen.snapshot.generation.to_string();
+            out.count(&[&seen.snapshot.config().hash, &generation], 1);
+        },
+    },
+    Family {
+        name: "pointsman_config_last_reload_successful",
+        help: "1 unless the last attempt to load the configuration failed.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| out.count(&[], u64::from(!seen.reloads.failed)),
+    },
+    Family {
+        name: "pointsman_config_last_reload_success_timestamp_seconds",
+        help: "When a configuration was last published, in seconds since 1970.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| {
+            if let Some(at) = seen.reloads.succeeded_at {
+                out.value(&[], at.as_duration().as_secs_f64());
+            }
+        },
+    },
+    Family {
+        name: "pointsman_config_reloads_total",
+        help: "Attempts to reload by result (applied, unchanged, failed) and trigger (watch, poll, signal, api).",
+        kind: Counter,
+        labels: &["result", "trigger"],
+        collect: |seen, out| {
+            let counts: BTreeMap<_, _> = seen.reloads.counts.iter().collect();
+            counts.into_iter().for_each(|((result, trigger), &count)| out.count(&[result, trigger], count));
+        },
+    },
+    Family {
+        name: "pointsman_config_restart_required",
+        help: "Keys that were changed in the file and take effect only after a restart.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.reloads.restart_required.len() as u64),
+    },
+    Family {
+        name: "pointsman_config_watch_info",
+        help: "How changes of the configuration are noticed (inotify+poll, poll); always 1.",
+        kind: Gauge,
+        labels: &["mode"],
+        collect: |seen, out| {
+            if !seen.reloads.watching.is_empty() {
+                out.count(&[seen.reloads.watching], 1);
+            }
+        },
+    },
+    Family {
+        name: "pointsman_ready",
+        help: "1 while the process wants traffic, 0 once it is stopping; it does not depend on backends.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| out.count(&[], u64::from(seen.live.is_ready())),
+    },
+    Family {
+        name: "pointsman_workers",
+        help: "Worker threads that serve requests.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.live.workers.len() as u64),
+    },
+    Family {
+        name: "pointsman_uptime_seconds",
+        help: "How long the process has been running.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| out.value(&[], seen.uptime.as_secs_f64()),
+    },
+    Family {
+        name: "pointsman_build_info",
+        help: "The version of the program; always 1.",
+        kind: Gauge,
+        labels: &["version"],
+        collect: |_, out| out.count(&[env!("CARGO_PKG_VERSION")], 1),
+    },
+    Family {
+        name: "process_resident_memory_bytes",
+        help: "Resident memory of the process; Linux only.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| seen.resident_bytes.into_iter().for_each(|bytes| out.count(&[], bytes)),
+    },
+];
+
+fn by_route(seen: &Observation<'_>, out: &mut Samples, collect: fn(&str, &RouteTotals, &mut Samples)) {
+    for (route, totals) in seen.snapshot.routes.iter().zip(&seen.totals) {
+        collect(&route.name, totals, out);
+    }
+}
+
+fn by_arm(seen: &Observation<'_>, out: &mut Samples, collect: fn(&RouteTotals, usize, &[&str], &mut Samples)) {
+    for (route, totals) in seen.snapshot.routes.iter().zip(&seen.totals) {
+        for arm in Arm::ALL {
+            collect(totals, arm.index(), &[&route.name, arm.as_str()], out);
+        }
+    }
+}
+
+fn requests(route: &str, totals: &RouteTotals, out: &mut Samples) {
+    for total in &totals.requests {
+        let (assigned, served) = (total.assigned.as_str(), total.served.as_str());
+        out.count(&[route, assigned, served, total.reason.as_str(), total.code_class], total.count);
+    }
+}
+
+fn attempts(route: &str, totals: &RouteTotals, out: &mut Samples) {
+    for arm in Arm::ALL {
+        for outcome in Outcome::ALL {
+            out.count(&[route, arm.as_str(), outcome.as_str()], totals.attempts[arm.index()][outcome.index()]);
+        }
+    }
+}
+
+fn causes(route: &str, counts: &[u64], out: &mut Samples) {
+    for (cause, &count) in Cause::ALL.into_iter().zip(counts) {
+        out.count(&[route, cause.as_str()], count);
+    }
+}
+
+fn effective_percent(route: &str, totals: &RouteTotals, out: &mut Samples) {
+    if let Some(percent) = totals.effective_percent() {
+        out.value(&[route], percent);
+    }
+}
+
+fn rollout_percent(seen: &Observation<'_>, out: &mut Samples) {
+    for route in &seen.snapshot.config().routes {
+        out.value(&[&route.name], route.policy.rollout.percent().get());
+    }
+}
+
+fn route_enabled(seen: &Observation<'_>, out: &mut Samples) {
+    for route in &seen.snapshot.config().routes {
+        out.count(&[&route.name], u64::from(route.policy.enabled));
+    }
+}
+
+fn gates(seen: &Observation<'_>, out: &mut Samples) {
+    for (definition, state) in seen.snapshot.config().routes.iter().zip(&seen.snapshot.routes) {
+        if definition.quality_gate.is_some() {
+            out.count(&[&state.name], u64::from(state.gate() == Position::Open));
+        }
+    }
+}
+
+fn breakers(seen: &Observation<'_>, out: &mut Samples) {
+    for backend in &seen.snapshot.backends {
+        out.count(&[&backend.state.name], u64::from(backend.state.position(seen.now).gauge()));
+    }
+}
+
+fn rate_limited(seen: &Observation<'_>, out: &mut Samples) {
+    for backend in &seen.snapshot.backends {
+        out.count(&[&backend.state.name], u64::from(backend.state.is_throttled(seen.now)));
+    }
+}
+
+fn in_flight(seen: &Observation<'_>, out: &mut Samples) {
+    for backend in &seen.snapshot.backends {
+        out.count(&[&backend.state.name], u64::from(backend.state.in_flight()));
+    }
+}
+
+/// Counts the addresses of each endpoint. Addresses themselves come from name servers and are no labels.
+fn endpoints(seen: &Observation<'_>, out: &mut Samples, counts: fn(&EndpointStatus) -> bool) {
+    for backend in &seen.snapshot.backends {
+        let mut by_endpoint: BTreeMap<String, u64> = BTreeMap::new();
+        for status in backend.upstream.iter().flat_map(|upstream| upstream.status()) {
+            let counted = u64::from(counts(&status));
+            *by_endpoint.entry(status.origin().to_owned()).or_default() += counted;
+        }
+        for (endpoint, count) in &by_endpoint {
+            out.count(&[&backend.state.name, endpoint], *count);
+        }
+    }
+}

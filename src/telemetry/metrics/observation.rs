@@ -1,0 +1,50 @@
+//! Everything that one scrape looks at, read once, so that all families tell of the same moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::domain::breaker::Millis;
+use crate::live::{Live, ReloadStatus, Snapshot};
+use crate::measure::RouteTotals;
+use crate::measure::counters::{Counter, WorkerCounters};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Observation<'a> {
+    pub(super) live: &'a Live,
+    pub(super) snapshot: Arc<Snapshot>,
+    /// In the order of the snapshot's routes.
+    pub(super) totals: Vec<RouteTotals>,
+    pub(super) reloads: ReloadStatus,
+    pub(super) access_dropped: u64,
+    pub(super) now: Millis,
+    pub(super) uptime: Duration,
+    pub(super) resident_bytes: Option<u64>,
+}
+
+impl<'a> Observation<'a> {
+    /// Looks at everything.
+    #[must_use]
+    pub fn of(live: &'a Live, access_dropped: u64) -> Self {
+        let snapshot = live.snapshot();
+        let totals = snapshot.routes.iter().map(|route| route.totals()).collect();
+        let reloads = live.reloads().clone();
+        let (now, uptime) = (clock::now_millis(), clock::uptime());
+        Self { live, snapshot, totals, reloads, access_dropped, now, uptime, resident_bytes: resident_bytes() }
+    }
+
+    /// A worker's counter, summed over the workers.
+    pub(super) fn workers(&self, pick: fn(&WorkerCounters) -> &Counter) -> u64 {
+        self.live.workers.iter().map(|worker| pick(worker).get()).sum()
+    }
+}
+
+/// Memory in use, as Linux tells it; `None` elsewhere.
+fn resident_bytes() -> Option<u64> {
+    /// Of the "kB" that the file counts in.
+    const KIB: u64 = 1024;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * KIB)
+}

@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::config;
+use crate::domain::Arm;
+use crate::domain::attempt::Outcome;
+use crate::domain::decision::Reason;
+use crate::measure::counters::CodeClass;
+
+const FILE: &str = r#"
+[metrics.quality]
+kind = "value"
+better = "higher"
+from = { response_header = "x-quality-score" }
+[backends.old]
+url = "http://127.0.0.1:1/secret-path"
+[backends.new]
+urls = ["http://127.0.0.1:2", "http://name.invalid:3"]
+[routes.answers]
+control = "old"
+candidate = "new"
+rollout = { percent = 25.0 }
+quality_gate = { metric = "quality", min = 0.7 }
+"#;
+
+/// A gateway in which everything has happened once.
+fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
+    let loaded = config::load_text(FILE, "gateway.toml", &BTreeMap::new()).unwrap();
+    let live = Live::new(loaded, 2, runtime.handle().clone()).unwrap();
+    let snapshot = live.snapshot();
+    for counters in &snapshot.routes[0].counters {
+        counters.request(Arm::Candidate, Arm::Control, Reason::Fallback, CodeClass::Of(2));
+        counters.attempt(Arm::Candidate, Outcome::Reset);
+        counters.duration[1].record(Duration::from_millis(3));
+        counters.first_byte[1].record(Duration::from_millis(2));
+        counters.overhead.record(Duration::from_micros(30));
+        counters.keyless.add(1);
+    }
+    live.workers[0].connections.add(3);
+    live.workers[1].disconnections.add(1);
+    let mut reloads = live.reloads();
+    reloads.counts.insert(("applied", "watch"), 2);
+    reloads.watching = "inotify+poll";
+    reloads.restart_required = vec!["listen.address".into()];
+    drop(reloads);
+    live
+}
+
+fn text() -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    render(&exercised(&runtime), 7).unwrap()
+}
+
+#[test]
+fn every_family_of_the_table_is_told_and_no_other() {
+    let text = text();
+    let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let declared: Vec<String> =
+        FAMILIES.iter().map(|family| format!("{} {}", family.name, family.kind.as_str())).collect();
+    assert_eq!(told, declared);
+}
+
+#[test]
+fn values_are_those_of_the_gateway() {
+    let text = text();
+    let rows = [
+        r#"pointsman_requests_total{route="answers",assigned="candidate",served="control",reason="fallback",code_class="2xx"} 2"#,
+        r#"pointsman_attempts_total{route="answers",arm="candidate",outcome="reset"} 2"#,
+        r#"pointsman_request_duration_seconds_bucket{route="answers",served="candidate",le="0.0025"} 0"#,
+        r#"pointsman_request_duration_seconds_bucket{route="answers",served="candidate",le="0.005"} 2"#,
+        r#"pointsman_request_duration_seconds_bucket{route="answers",served="candidate",le="+Inf"} 2"#,
+        r#"pointsman_request_duration_seconds_sum{route="answers",served="candidate"} 0.006"#,
+        r#"pointsman_keyless_requests_total{route="answers"} 2"#,
+        r#"pointsman_rollout_percent{route="answers"} 25"#,
+        r#"pointsman_effective_percent{route="answers"} 100"#,
+        r#"pointsman_quality_gate_open{route="answers"} 1"#,
+        r#"pointsman_breaker_state{backend="new"} 0"#,
+        r#"pointsman_endpoint_addresses{backend="new",endpoint="http://name.invalid:3"} 0"#,
+        r#"pointsman_endpoint_healthy_addresses{backend="old",endpoint="http://127.0.0.1:1"} 1"#,
+        "pointsman_connections 2",
+        "pointsman_access_log_lines_dropped_total 7",
+        r#"pointsman_config_reloads_total{result="applied",trigger="watch"} 2"#,
+        "pointsman_config_restart_required 1",
+        "pointsman_ready 1",
+    ];
+    for row in rows {
+        assert!(text.lines().any(|line| line == row), "{row}\n{text}");
+    }
+    assert!(!text.contains("secret-path"));
+}
+
+#[test]
+fn promtool_finds_nothing_to_complain_about() {
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut promtool = match promtool {
+        Ok(promtool) => promtool,
+        Err(error) if std::env::var_os("CI").is_none_or(|value| value != "1") => {
+            println!("SKIPPED: promtool (Debian package `prometheus`) does not run: {error}");
+            return;
+        }
+        Err(error) => panic!("promtool (Debian package `prometheus`) must be there in CI: {error}"),
+    };
+    promtool.stdin.take().unwrap().write_all(text().as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn the_page_is_made_from_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    if std::env::var_os("POINTSMAN_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(page == reference(), "docs/metrics.md is out of date: run the tests with POINTSMAN_BLESS=1");
+}

@@ -1,0 +1,295 @@
+//! The gateway as its users run it: `pointsman run -c gateway.toml`, a process of its own.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Answer, Client, eventually};
+
+/// How often other ports are tried when one is taken.
+const TRIES: usize = 10;
+
+/// Ports to listen on lie below those that the system gives to outgoing connections.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// What differs from gateway to gateway.
+pub(crate) struct Setup {
+    toml: String,
+    threads: usize,
+    access_sample: f64,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A gateway with this file, to which listeners and log are added. Top-level keys may be dotted.
+    pub(crate) fn new(toml: impl Into<String>) -> Self {
+        Self { toml: toml.into(), threads: 1, access_sample: 1.0, environment: Vec::new() }
+    }
+
+    /// A gateway with one route, `all`, that takes everything, with these keys.
+    pub(crate) fn route(control: &str, candidate: &str, keys: &str) -> Self {
+        Self::new(format!(
+            "[backends.control]\nurl = {control:?}\n[backends.candidate]\nurl = {candidate:?}\n\
+             [routes.all]\npath = \"/\"\ncontrol = \"control\"\ncandidate = \"candidate\"\n{keys}\n"
+        ))
+    }
+
+    /// The same with everybody on the candidate by the hash.
+    pub(crate) fn candidate(control: &str, candidate: &str, keys: &str) -> Self {
+        Self::route(control, candidate, &format!("rollout.percent = 100\n{keys}"))
+    }
+
+    /// Keys that go before every table.
+    pub(crate) fn top(mut self, keys: &str) -> Self {
+        self.toml = format!("{keys}\n{}", self.toml);
+        self
+    }
+
+    /// Tables that go behind everything.
+    pub(crate) fn with(mut self, toml: &str) -> Self {
+        self.toml.push_str(toml);
+        self.toml.push('\n');
+        self
+    }
+
+    pub(crate) const fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    pub(crate) const fn access_sample(mut self, share: f64) -> Self {
+        self.access_sample = share;
+        self
+    }
+
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn file(&self, ports: &[Port; 3]) -> String {
+        let [listen, observe, admin] = ports.each_ref().map(|port| port.number);
+        format!(
+            "listen.address = \"127.0.0.1:{listen}\"\nlisten.threads = {}\nobserve.address = \"127.0.0.1:{observe}\"\n\
+             admin.address = \"127.0.0.1:{admin}\"\nlog.access_sample = {:?}\nlog.plain_user_keys = true\n{}",
+            self.threads, self.access_sample, self.toml
+        )
+    }
+
+    /// Starts it and waits until clients can connect.
+    #[track_caller]
+    pub(crate) fn start(self) -> Gateway {
+        for _ in 0..TRIES {
+            let ports = [Port::free(), Port::free(), Port::free()];
+            if let Some(gateway) = Gateway::try_start(self.file(&ports), ports, &self.environment) {
+                return gateway;
+            }
+        }
+        panic!("no free port in {TRIES} tries");
+    }
+}
+
+/// A port that no other test uses while this is held.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) number: u16,
+    _lock: File,
+}
+
+impl Port {
+    pub(crate) fn free() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let folder = std::env::temp_dir().join("pointsman-test-ports");
+        fs::create_dir_all(&folder).unwrap();
+        loop {
+            // Processes begin at different places, so that they seldom meet.
+            let step = NEXT.fetch_add(1, Ordering::SeqCst);
+            let offset = (std::process::id() as u16).wrapping_mul(41).wrapping_add(step) % PORTS.len() as u16;
+            let number = PORTS.start + offset;
+            let lock = File::create(folder.join(number.to_string())).unwrap();
+            if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", number)).is_ok() {
+                return Self { number, _lock: lock };
+            }
+        }
+    }
+}
+
+/// A running gateway; it is killed when this is dropped.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) file: PathBuf,
+    child: Child,
+    access: Arc<Mutex<Vec<Value>>>,
+    stderr: Arc<Mutex<String>>,
+    ports: [Port; 3],
+    _folder: TempDir,
+}
+
+impl Gateway {
+    fn try_start(toml: String, ports: [Port; 3], environment: &[(String, String)]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.toml");
+        fs::write(&file, toml).unwrap();
+        let mut child = command(&file)
+            .envs(environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let access = collect_access(child.stdout.take().unwrap());
+        let stderr = collect_text(child.stderr.take().unwrap());
+        let address = SocketAddr::from(([127, 0, 0, 1], ports[0].number));
+        let mut gateway = Self { address, file, child, access, stderr, ports, _folder: folder };
+        let started = eventually("the gateway accepts", || match gateway.child.try_wait().unwrap() {
+            Some(status) => Some(Err(status)),
+            None => TcpStream::connect(address).ok().map(Ok),
+        });
+        match started {
+            Ok(_connected) => Some(gateway),
+            Err(_) if gateway.stderr().contains("cannot listen on") => None,
+            Err(status) => panic!("the gateway ended with {status}: {}", gateway.stderr()),
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One GET on a connection of its own.
+    #[track_caller]
+    pub(crate) fn get(&self, target: &str, fields: &[(&str, &str)]) -> Answer {
+        self.client().get(target, fields)
+    }
+
+    /// One request on a connection of its own.
+    #[track_caller]
+    pub(crate) fn request(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.client().request(method, target, fields, body)
+    }
+
+    /// One POST on a connection of its own, as the user `u`.
+    #[track_caller]
+    pub(crate) fn post(&self, body: &[u8]) -> Answer {
+        self.request("POST", "/", &[("x-user-id", "u")], body)
+    }
+
+    /// One GET on a connection of its own, as the user `u`.
+    #[track_caller]
+    pub(crate) fn ask(&self) -> Answer {
+        self.get("/", &[("x-user-id", "u")])
+    }
+
+    /// The access lines so far.
+    pub(crate) fn access_lines(&self) -> Vec<Value> {
+        self.access.lock().unwrap().clone()
+    }
+
+    /// Waits for the access lines to be so many.
+    #[track_caller]
+    pub(crate) fn await_lines(&self, count: usize) -> Vec<Value> {
+        eventually("access lines", || Some(self.access_lines()).filter(|lines| lines.len() >= count))
+    }
+
+    /// The access line of the request that got this id.
+    #[track_caller]
+    pub(crate) fn line_of(&self, answer: &Answer) -> Value {
+        let id = answer.get("x-request-id").expect("an answer without x-request-id").to_owned();
+        self.line_with_id(&id)
+    }
+
+    /// The access line of the request with this id.
+    #[track_caller]
+    pub(crate) fn line_with_id(&self, id: &str) -> Value {
+        eventually("the access line", || self.access_lines().into_iter().find(|line| line["request_id"] == id))
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Writes another configuration behind the listeners' lines, as an editor does: a new file, renamed over.
+    pub(crate) fn rewrite(&self, setup: &Setup) {
+        let fresh = self.file.with_extension("fresh");
+        fs::write(&fresh, setup.file(&self.ports)).unwrap();
+        fs::rename(&fresh, &self.file).unwrap();
+    }
+
+    /// Sends a signal by its name, for example `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success(), "kill -{name}: {sent}");
+    }
+
+    /// Whether the process runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until the process has ended.
+    #[track_caller]
+    pub(crate) fn await_exit(&mut self) -> ExitStatus {
+        eventually("the gateway ends", || self.child.try_wait().unwrap())
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended by itself, which some tests ask for.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the gateway's log\n{}", self.stderr());
+            for line in self.access_lines() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// `pointsman run` with a file, in an environment of its own.
+pub(crate) fn command(file: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command.args(["run", "-c"]).arg(file).env_clear();
+    command
+}
+
+fn collect_access(stdout: ChildStdout) -> Arc<Mutex<Vec<Value>>> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let collected = Arc::clone(&lines);
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            let Ok(line) = line else { return };
+            let value = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line.clone()));
+            collected.lock().unwrap().push(value);
+        }
+    });
+    lines
+}
+
+fn collect_text(mut stderr: ChildStderr) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let collected = Arc::clone(&text);
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+            collected.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    });
+    text
+}

@@ -1,0 +1,179 @@
+//! Deadlines, each told apart from the others.
+
+use std::time::Duration;
+
+use crate::support::message::Ending;
+use crate::support::upstream::{Blackhole, Refusing};
+use crate::support::{Gateway, Setup, Upstream};
+
+/// A gateway before one backend with these keys of backend and route.
+fn before(url: &str, backend: &str, route: &str) -> Gateway {
+    Setup::new(format!(
+        "[backends.a]\nurl = {url:?}\n{backend}\n[routes.all]\npath = \"/\"\ncontrol = \"a\"\ncandidate = \"a\"\n{route}\n",
+    ))
+    .start()
+}
+
+/// Reads a request and then does nothing until the gateway has gone.
+fn silent() -> Upstream {
+    Upstream::scripted(|conversation| {
+        if conversation.request().is_some() {
+            conversation.await_departure();
+        }
+    })
+}
+
+/// Sends the head and a piece, then nothing.
+fn stalling() -> Upstream {
+    Upstream::scripted(|conversation| {
+        if conversation.request().is_some() {
+            conversation.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\npiece\r\n");
+            conversation.await_departure();
+        }
+    })
+}
+
+#[test]
+fn a_refused_connection_is_502_with_a_time_to_come_again() {
+    let refusing = Refusing::new();
+    let answer = before(&refusing.url(), "", "").get("/", &[]);
+    assert_eq!((answer.status, answer.code().as_str()), (502, "connect_failed"));
+    assert!(answer.get("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(answer.get("proxy-status"), Some("pointsman; error=connection_refused"));
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_502() {
+    let answer = before("http://does-not-exist.invalid:80", "", "").get("/", &[]);
+    assert_eq!((answer.status, answer.code().as_str()), (502, "no_address"));
+}
+
+#[test]
+fn a_connection_that_does_not_come_about_is_504() {
+    let blackhole = Blackhole::new();
+    let gateway = before(&blackhole.url(), "timeouts = { connect = \"100ms\" }", "");
+    let begun = pointsman::clock::now();
+    let answer = gateway.get("/", &[]);
+    assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"));
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+    assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "connect");
+}
+
+#[test]
+fn a_backend_that_does_not_begin_to_answer_is_504_and_is_let_go() {
+    let upstream = silent();
+    let gateway = before(&upstream.url(), "timeouts = { first_byte = \"100ms\", idle = \"20s\" }", "");
+    let answer = gateway.get("/", &[]);
+    assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"));
+    assert_eq!(answer.get("proxy-status"), Some("pointsman; error=http_response_timeout"));
+    assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "timeout");
+    upstream.await_departures(1);
+}
+
+#[test]
+fn a_backend_that_stops_in_the_middle_is_cut_after_idle() {
+    let upstream = stalling();
+    let gateway = before(&upstream.url(), "timeouts = { first_byte = \"20s\", idle = \"100ms\" }", "");
+    let answer = gateway.get("/", &[]);
+    assert_eq!((answer.status, answer.text().as_str(), answer.ending), (200, "piece", Ending::Truncated));
+    assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "timeout");
+    upstream.await_departures(1);
+}
+
+#[test]
+fn gaps_shorter_than_idle_may_add_up_to_more() {
+    let upstream = Upstream::scripted(|conversation| {
+        if conversation.request().is_some() {
+            conversation.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            for _ in 0..12 {
+                std::thread::sleep(Duration::from_millis(50));
+                conversation.write_chunk(b"x");
+            }
+            conversation.write("0\r\n\r\n");
+        }
+    });
+    let gateway = before(&upstream.url(), "timeouts = { first_byte = \"400ms\", idle = \"400ms\" }", "");
+    gateway.get("/", &[]).expect(200, "xxxxxxxxxxxx");
+}
+
+#[test]
+fn the_routes_deadline_holds_before_and_after_the_first_byte() {
+    let upstream = silent();
+    let gateway = before(&upstream.url(), "", "deadline = \"100ms\"");
+    assert_eq!(gateway.get("/", &[]).status, 504);
+    upstream.await_departures(1);
+
+    let steady = Upstream::scripted(|conversation| {
+        if conversation.request().is_some() {
+            conversation.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            while conversation.try_write("1\r\nx\r\n") {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    });
+    let gateway = before(&steady.url(), "", "deadline = \"200ms\"");
+    let answer = gateway.get("/", &[]);
+    assert_eq!((answer.status, answer.ending), (200, Ending::Truncated));
+    assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "timeout");
+}
+
+#[test]
+fn a_client_that_stops_sending_is_408_and_no_fault_of_the_backend() {
+    let upstream = silent();
+    let gateway = before(&upstream.url(), "timeouts = { first_byte = \"20s\", idle = \"100ms\" }", "");
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (408, "request_timeout"));
+    assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "client_gone");
+    client.expect_closed();
+}
+
+#[test]
+fn a_slow_upload_is_not_a_slow_backend() {
+    let upstream = Upstream::echo();
+    let gateway = before(&upstream.url(), "timeouts = { first_byte = \"300ms\", idle = \"300ms\" }", "");
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\n");
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_millis(60));
+        client.send("x");
+    }
+    client.answer().expect(200, "xxxxxxxx");
+}
+
+#[test]
+fn a_head_that_does_not_end_is_closed_after_header_timeout() {
+    let upstream = Upstream::saying("ok");
+    let gateway = Setup::route(&upstream.url(), &upstream.url(), "").top("limits.header_timeout = \"1s\"").start();
+    let mut fresh = gateway.client();
+    let mut begun = gateway.client();
+    begun.send("GET / HTTP/1.1\r\nhost: a\r\nx: ");
+    let mut idle = gateway.client();
+    idle.get("/", &[]).expect(200, "ok");
+    for client in [&mut fresh, &mut begun, &mut idle] {
+        // Whatever is said, nothing but the close may come of it.
+        let rest = String::from_utf8(client.wire.rest().unwrap()).unwrap();
+        assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 408"), "{rest}");
+    }
+    assert_eq!(upstream.heads(), 1);
+}
+
+#[test]
+fn a_control_without_room_is_503() {
+    let upstream = silent();
+    let gateway = before(&upstream.url(), "max_in_flight = 1", "");
+    let mut first = gateway.client();
+    first.send("GET / HTTP/1.1\r\nhost: a\r\nx-request-id: first\r\n\r\n");
+    upstream.await_heads(1);
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let answer = client.get("/", &[]);
+        assert_eq!((answer.status, answer.code().as_str()), (503, "busy"));
+        assert!(answer.get("retry-after").is_some());
+    }
+    drop(first);
+    gateway.line_with_id("first");
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    upstream.await_heads(2);
+}
