@@ -51,9 +51,13 @@ fn breaker_view(bencher: divan::Bencher<'_, '_>) {
 fn route(bencher: divan::Bencher<'_, '_>, routes: usize) {
     let mut text = String::from("[backends.a]\nurl = \"http://127.0.0.1:1\"\n");
     for n in 0..routes {
-        text += &format!("[routes.r{n}]\npath = \"/service-{n}/api\"\ncontrol = \"a\"\ncandidate = \"a\"\nfallback = {{ replay = \"connect\" }}\n");
+        text += &format!(
+            "[routes.r{n}]\npath = \"/service-{n}/api\"\ncontrol = \"a\"\ncandidate = \"a\"\nfallback = {{ replay = \"connect\" }}\n"
+        );
     }
     let Ok(loaded) = load_text(&text, "bench", &BTreeMap::new()) else { return };
     let table = RouteTable::new(&loaded.config);
-    bencher.bench_local(|| table.find(black_box("gateway.local"), black_box("/service-0/api/v1/items"), &http::Method::GET));
+    bencher.bench_local(|| {
+        table.find(black_box("gateway.local"), black_box("/service-0/api/v1/items"), &http::Method::GET)
+    });
 }

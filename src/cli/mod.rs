@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod client;
+pub mod demo;
 pub mod environment;
 pub mod explain;
 pub mod output;
@@ -34,6 +35,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway until it is told to stop. Exit code 2: the configuration has mistakes.
     Run(run::Args),
+    /// Show it all within a minute: sample backends, traffic, a table, a tour. Exit code 1: clients saw errors.
+    Demo(demo::Args),
     /// Check a configuration and tell all its mistakes. Exit code 0: fine, 2: mistakes.
     Check(check::Args),
     /// Print the JSON Schema of gateway.toml.
@@ -53,6 +56,7 @@ pub enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Schema => schema::run(),
         Command::Explain(args) => explain::run(&args),
