@@ -4,10 +4,15 @@
 //! through [`output`], the only place that writes to the terminal.
 
 pub mod check;
+pub mod client;
+pub mod demo;
 pub mod environment;
+pub mod explain;
 pub mod output;
 pub mod run;
 pub mod schema;
+pub mod status;
+pub mod test;
 
 use std::process::ExitCode;
 
@@ -30,10 +35,18 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway until it is told to stop. Exit code 2: the configuration has mistakes.
     Run(run::Args),
+    /// Show it all within a minute: sample backends, traffic, a table, a tour. Exit code 1: clients saw errors.
+    Demo(demo::Args),
     /// Check a configuration and tell all its mistakes. Exit code 0: fine, 2: mistakes.
     Check(check::Args),
     /// Print the JSON Schema of gateway.toml.
     Schema,
+    /// Tell which arm serves a user, and why. Exit code 2: mistakes in the file, or no such route.
+    Explain(explain::Args),
+    /// Test that users get the arms they should. Exit code 0: they do, 1: some do not, 2: mistakes in a file.
+    Test(test::Args),
+    /// Show how the routes of a running gateway fare.
+    Status(status::Args),
 }
 
 /// Runs a command.
@@ -43,8 +56,12 @@ pub enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Schema => schema::run(),
+        Command::Explain(args) => explain::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Status(args) => status::run(&args),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -42,8 +43,19 @@ pub enum LogError {
 /// # Errors
 /// When `filter` is not one.
 pub fn start(filter: &str) -> Result<LogHandle, LogError> {
+    start_to(filter, std::io::stderr)
+}
+
+/// As [`start`], with the lines going elsewhere.
+///
+/// # Errors
+/// When `filter` is not one.
+pub fn start_to(
+    filter: &str,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> Result<LogHandle, LogError> {
     let (layer, handle) = reload::Layer::new(parse(filter)?);
-    let lines = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    let lines = fmt::layer().json().flatten_event(true).with_writer(writer);
     let started = tracing_subscriber::registry().with(layer).with(lines).try_init().is_ok();
     let running = Running { handle, filter: Mutex::new(filter.to_owned()) };
     Ok(LogHandle(started.then(|| Arc::new(running))))

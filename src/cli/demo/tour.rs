@@ -1,0 +1,175 @@
+//! The tour as data: when, what is said, what is done, and how its effect is read off the gateway.
+//!
+//! A sentence says only what the demo itself does. What came of it is computed from two states, so
+//! that the tour cannot claim what did not happen.
+
+use std::time::Duration;
+
+use super::backends::SampleBackend;
+use super::files::Files;
+use super::screen::grouped;
+use super::state::State;
+use super::traffic::USERS;
+use crate::domain::Arm;
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Nothing: look.
+    Watch,
+    /// The candidate's listener and connections go.
+    Kill,
+    /// The candidate's listener comes back.
+    Revive,
+    /// This line takes the place of the percentage in the file.
+    Write(&'static str),
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// When, in seconds of the tour.
+    pub(super) at: u64,
+    /// What is said.
+    pub(super) sentence: &'static str,
+    /// What is done.
+    pub(super) action: Action,
+    /// What came of it, from the states at its begin and its end.
+    pub(super) measure: fn(&State, &State) -> String,
+}
+
+/// The steps, in the order of their times.
+pub(super) const STEPS: &[Step] = &[
+    Step {
+        at: 0,
+        sentence: "25 % of the users get the candidate `llm`, the others `legacy`; each user keeps their arm.",
+        action: Action::Watch,
+        measure: split,
+    },
+    Step {
+        at: 12,
+        sentence: "The candidate is killed: its port is closed, its connections are dropped.",
+        action: Action::Kill,
+        measure: covered,
+    },
+    Step {
+        at: 24,
+        sentence: "The candidate is started again; the breaker tries it with single probes before it trusts it.",
+        action: Action::Revive,
+        measure: recovered,
+    },
+    Step {
+        at: 40,
+        sentence: "A mistake is written to gateway.toml: `percnet = 50.0`.",
+        action: Action::Write("percnet = 50.0"),
+        measure: refused,
+    },
+    Step {
+        at: 50,
+        sentence: "The mistake is corrected, and the percentage is raised: `percent = 50.0`.",
+        action: Action::Write("percent = 50.0"),
+        measure: raised,
+    },
+];
+
+/// When the last step is measured, in seconds of the tour.
+pub(super) const END: u64 = 60;
+
+/// A time of the tour at a speed; 1 is as written.
+pub(super) fn time(seconds: u64, speed: f64) -> Duration {
+    Duration::from_secs_f64(seconds as f64 / speed)
+}
+
+impl Action {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When the backend cannot listen again or the file cannot be written.
+    pub(super) fn run(self, candidate: &mut SampleBackend, files: &Files) -> anyhow::Result<()> {
+        match self {
+            Self::Watch => {}
+            Self::Kill => candidate.kill(),
+            Self::Revive => candidate.revive()?,
+            Self::Write(line) => files.set_rollout_line(line)?,
+        }
+        Ok(())
+    }
+}
+
+/// What clients got meanwhile; every step tells it.
+fn clients(before: &State, after: &State) -> String {
+    let answers = grouped(after.seen.answers - before.seen.answers);
+    let errors = grouped(after.seen.errors - before.seen.errors);
+    format!("clients got {answers} answers and saw {errors} errors")
+}
+
+fn split(before: &State, after: &State) -> String {
+    let candidate = after.seen.users[Arm::Candidate.index()];
+    let known: usize = after.seen.users.iter().sum();
+    let share = if known == 0 { 0.0 } else { candidate as f64 * 100.0 / known as f64 };
+    let moved = after.seen.to_candidate + after.seen.to_control;
+    let clients = clients(before, after);
+    format!(
+        "{candidate} of {known} users have the candidate ({share:.1} %), {moved} users changed their arm; {clients}."
+    )
+}
+
+fn covered(before: &State, after: &State) -> String {
+    let fallbacks = grouped(after.fallbacks - before.fallbacks);
+    let kept = grouped(after.kept_by_breaker - before.kept_by_breaker);
+    let clients = clients(before, after);
+    format!(
+        "{clients}; control answered {fallbacks} requests after a failed try, and {kept} that the breaker kept away."
+    )
+}
+
+fn recovered(before: &State, after: &State) -> String {
+    let served = grouped(after.arm(Arm::Candidate).requests - before.arm(Arm::Candidate).requests);
+    let breaker = after.breaker().word();
+    format!("the candidate served {served} requests, its breaker is {breaker}; {}.", clients(before, after))
+}
+
+fn refused(before: &State, after: &State) -> String {
+    let verdict = if after.refused.is_some() { "refused" } else { "not refused" };
+    let (generation, percent) = (after.generation, after.percent);
+    let clients = clients(before, after);
+    format!("the file was {verdict}, generation {generation} runs with {percent} %; {clients}.")
+}
+
+fn raised(before: &State, after: &State) -> String {
+    let there = after.seen.to_candidate - before.seen.to_candidate;
+    let back = after.seen.to_control - before.seen.to_control;
+    let percent = after.percent;
+    let clients = clients(before, after);
+    format!(
+        "{percent} % now; of {USERS} users {there} moved from control to candidate and {back} the other way; {clients}."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::demo::state::tests::example;
+
+    #[test]
+    fn steps_are_in_order_and_within_a_minute() {
+        assert!(STEPS.is_sorted_by_key(|step| step.at));
+        assert!(STEPS.last().unwrap().at < END && END <= 60);
+        assert_eq!(time(END, 4.0), Duration::from_secs(15));
+    }
+
+    #[test]
+    fn what_is_told_is_what_was_measured() {
+        let before = example();
+        let mut after = before.clone();
+        after.seen.answers += 2_400;
+        after.seen.errors += 3;
+        after.seen.to_candidate += 98;
+        after.seen.to_control += 1;
+        after.fallbacks += 8;
+        after.kept_by_breaker += 590;
+        after.arms[1].requests += 12;
+        let told: Vec<String> = STEPS.iter().map(|step| (step.measure)(&before, &after)).collect();
+        insta::assert_snapshot!(told.join("\n"));
+    }
+}
