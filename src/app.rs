@@ -134,7 +134,7 @@ impl Gateway {
     pub fn stop(self) {
         let shutdown = self.live.snapshot().config().shutdown.clone();
         self.live.set_unready();
-        std::thread::sleep(shutdown.drain_delay);
+        self.data.linger(shutdown.drain_delay);
         self.data.drain(shutdown.drain_timeout);
         drop(self.watching);
         self.control.shutdown_timeout(Duration::from_secs(1));

@@ -16,7 +16,7 @@ use super::body;
 use super::problem::Problem;
 use crate::clock;
 use crate::config::Loaded;
-use crate::config::model::{QualityGate, Route};
+use crate::config::model::{QualityGate, Route, Target};
 use crate::domain::Arm;
 use crate::domain::assignment::MAX_KEY_BYTES;
 use crate::domain::context::{Contexts, usable_key};
@@ -98,16 +98,19 @@ pub struct TypedValue {
     pub origin: String,
 }
 
+/// A value, from the route and from what was typed of it.
+type Shown = fn(&Route, &Value) -> Value;
+
 /// The values that a route's decisions are made from. The salt is shown as it was typed, since it may
 /// come from a variable that is nobody's business.
-const VALUES: [(&str, fn(&Route, &Value) -> Value); 10] = [
+const VALUES: [(&str, Shown); 10] = [
     ("enabled", |route, _| json!(route.policy.enabled)),
     ("forced", |route, _| json!(route.policy.forced)),
     ("targets.control", |route, _| json!(route.policy.targets.control.len())),
     ("targets.candidate", |route, _| json!(route.policy.targets.candidate.len())),
     ("holdout", |route, _| json!(route.policy.holdout.as_ref().map_or(0.0, |holdout| holdout.share.percent().get()))),
     ("split_by", |_, typed| typed.get("split_by").cloned().unwrap_or(Value::Null)),
-    ("salt", |_, typed| typed.get("salt").cloned().unwrap_or(Value::Null)),
+    ("salt", |route, typed| typed.get("salt").cloned().unwrap_or_else(|| json!(route.name))),
     ("rollout.percent", |route, _| json!(route.policy.rollout.percent())),
     ("control", |_, typed| typed.get("control").cloned().unwrap_or(Value::Null)),
     ("candidate", |_, typed| typed.get("candidate").cloned().unwrap_or(Value::Null)),
@@ -170,13 +173,13 @@ fn explain(loaded: &Loaded, index: RouteIndex, question: &Question, outcome: (&D
         user_sample: digest.map(|digest| digest.user_sample().to_string()),
         steps: decision::trace(&route.policy, &question.contexts(), health, decision),
         values: values(loaded, route),
-        notes: notes(route, question),
+        notes: notes(loaded, route, question),
     }
 }
 
 fn values(loaded: &Loaded, route: &Route) -> Vec<TypedValue> {
     let typed = loaded.redacted.get("routes").and_then(|routes| routes.get(&*route.name)).unwrap_or(&Value::Null);
-    let value = |(name, value): (&str, fn(&Route, &Value) -> Value)| {
+    let value = |(name, value): (&str, Shown)| {
         let key = format!("routes.{}.{name}", route.name);
         let origin = loaded.origins.of(&key).to_owned();
         TypedValue { key, value: value(route, typed), origin }
@@ -184,8 +187,12 @@ fn values(loaded: &Loaded, route: &Route) -> Vec<TypedValue> {
     VALUES.into_iter().map(value).collect()
 }
 
-fn notes(route: &Route, question: &Question) -> Vec<String> {
+fn notes(loaded: &Loaded, route: &Route, question: &Question) -> Vec<String> {
     let mut notes = Vec::new();
+    let candidate = &loaded.config.backends[route.candidate];
+    if matches!(candidate.target, Target::Off) {
+        notes.push(format!("the URL of {} is empty, so the candidate is off", candidate.name));
+    }
     if question.key.as_deref().is_some_and(|key| usable_key(key).is_none()) {
         notes.push(format!("a key has 1 to {MAX_KEY_BYTES} bytes; this one counts as missing"));
     }

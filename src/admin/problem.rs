@@ -122,7 +122,7 @@ impl Problem {
             "code": self.code(),
         });
         if let Self::ReloadFailed(report) = self {
-            document["errors"] = report.diagnostics.iter().map(Diagnostic::to_json).collect();
+            document["diagnostics"] = report.diagnostics.iter().map(Diagnostic::to_json).collect();
         }
         document
     }

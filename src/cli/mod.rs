@@ -4,11 +4,15 @@
 //! through [`output`], the only place that writes to the terminal.
 
 pub mod check;
+pub mod client;
 pub mod demo;
 pub mod environment;
+pub mod explain;
 pub mod output;
 pub mod run;
 pub mod schema;
+pub mod status;
+pub mod test;
 
 use std::process::ExitCode;
 
@@ -37,6 +41,12 @@ pub enum Command {
     Check(check::Args),
     /// Print the JSON Schema of gateway.toml.
     Schema,
+    /// Tell which arm serves a user, and why. Exit code 2: mistakes in the file, or no such route.
+    Explain(explain::Args),
+    /// Test that users get the arms they should. Exit code 0: they do, 1: some do not, 2: mistakes in a file.
+    Test(test::Args),
+    /// Show how the routes of a running gateway fare.
+    Status(status::Args),
 }
 
 /// Runs a command.
@@ -49,6 +59,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Schema => schema::run(),
+        Command::Explain(args) => explain::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Status(args) => status::run(&args),
     }
 }
 

@@ -37,6 +37,14 @@ pub fn failure(error: &anyhow::Error) {
     let _ = note(&format!("error: {error}\n{causes}"));
 }
 
+/// A table for people, with a line end; without lines, so that it can be searched and cut.
+#[must_use]
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
+    format!("{}\n", table.trim_fmt())
+}
+
 /// How messages on standard error look: coloured on a terminal unless `NO_COLOR` is set.
 #[must_use]
 pub fn note_style() -> Style {

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::environment::SourceArgs;
 use super::{MISTAKES, output};
 use crate::app::Gateway;
 use crate::config;
-use crate::live::Trigger;
 use crate::live::reload::LEVEL_VARIABLE;
+use crate::live::{Reloader, Trigger};
 use crate::telemetry::log;
 
 /// Options of `pointsman run`.
@@ -40,41 +41,57 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!(place = warning.place_text(), key = warning.path, "{}", warning.found);
     }
+    // Before anybody can connect: a signal that comes early must not end the process unheard.
+    let hearing = Hearing::start().context("signals cannot be received")?;
     let gateway = Gateway::start(loaded, std::io::stdout(), Some(sources), log)?;
-    reload_on_hangup(&gateway).context("SIGHUP cannot be received")?;
-    let (mut terminate, mut interrupt) = {
-        let _inside = gateway.control().enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-    };
-    gateway.control().block_on(either(&mut terminate, &mut interrupt));
+    let Hearing { runtime, mut terminate, mut interrupt, hangup } = hearing;
+    runtime.spawn(reload_on_hangup(gateway.reloader.clone(), hangup));
+    runtime.block_on(either(&mut terminate, &mut interrupt));
     tracing::info!("stopping; a second signal ends at once");
     let stopper = gateway.stopper();
-    gateway.control().spawn(async move {
+    runtime.spawn(async move {
         either(&mut terminate, &mut interrupt).await;
         stopper.end_now();
     });
     gateway.stop();
+    runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
+/// The signals, with the runtime that hears them.
+struct Hearing {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Hearing {
+    fn start() -> std::io::Result<Self> {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(1)
+            .thread_name("signals")
+            .enable_all()
+            .build()?;
+        let (terminate, interrupt, hangup) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+        };
+        Ok(Self { runtime, terminate, interrupt, hangup })
+    }
+}
+
 /// Lets SIGHUP reload the configuration, as long as the gateway runs.
-fn reload_on_hangup(gateway: &Gateway) -> std::io::Result<()> {
-    let Some(reloader) = gateway.reloader.clone() else { return Ok(()) };
-    let mut hangup = {
-        let _inside = gateway.control().enter();
-        signal(SignalKind::hangup())?
-    };
-    gateway.control().spawn(async move {
-        while hangup.recv().await.is_some() {
-            let reloader = Arc::clone(&reloader);
-            // What came of it is in the log already, unless it panicked.
-            let reload = tokio::task::spawn_blocking(move || reloader.reload(Trigger::Signal));
-            if let Err(error) = reload.await {
-                tracing::error!(%error, "a reload broke off");
-            }
+async fn reload_on_hangup(reloader: Option<Arc<Reloader>>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        let Some(reloader) = reloader.clone() else { continue };
+        // What came of it is in the log already, unless it panicked.
+        let reload = tokio::task::spawn_blocking(move || reloader.reload(Trigger::Signal));
+        if let Err(error) = reload.await {
+            tracing::error!(%error, "a reload broke off");
         }
-    });
-    Ok(())
+    }
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

@@ -5,13 +5,13 @@
 //! itself, which is `watch`'s part, and does not touch what belongs to names.
 //!
 //! Invariant: what runs is a whole configuration that loaded without a mistake; an attempt that fails
-//! changes nothing but [`super::ReloadStatus`].
+//! changes nothing but [`ReloadStatus`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Live, lock};
+use super::{Live, ReloadStatus, lock};
 use crate::clock;
 use crate::config::node::Origin;
 use crate::config::report::{Style, render};
@@ -137,7 +137,7 @@ impl Reloader {
         // If the files changed after the start has read them, the first look finds another fingerprint.
         let fingerprint = Some(Fingerprint(started.hash.clone()));
         let outcome = ReloadOutcome::Applied { generation: running.generation, warnings };
-        note_failure(&live, &outcome);
+        note_failure(&mut live.reloads(), &outcome);
         let pause = Box::new(|| std::thread::sleep(RETRY_AFTER));
         Self { live, sources, set_log_filter, pause, started, last: Mutex::new(Last { fingerprint, outcome }) }
     }
@@ -162,8 +162,13 @@ impl Reloader {
     pub fn reload(&self, trigger: Trigger) -> ReloadOutcome {
         let mut last = lock(&self.last);
         let known = last.fingerprint.as_ref() == Some(&config::fingerprint(&self.sources));
-        let outcome = if known { last.again(trigger) } else { self.attempt(&mut last, trigger) };
-        *self.live.reloads().counts.entry((outcome.name(), trigger.name())).or_default() += 1;
+        let outcome = if known {
+            let outcome = last.again(trigger);
+            count(&mut self.live.reloads(), trigger, &outcome);
+            outcome
+        } else {
+            self.attempt(&mut last, trigger)
+        };
         self.log(trigger, &outcome);
         outcome
     }
@@ -174,17 +179,24 @@ impl Reloader {
             (self.pause)();
         }
         let recovering = matches!(last.outcome, ReloadOutcome::Failed { .. });
-        let (fingerprint, outcome) = self.load(recovering, true);
+        let (fingerprint, outcome) = self.load(trigger, recovering, true);
         last.fingerprint = fingerprint;
-        if outcome != ReloadOutcome::Unchanged {
-            note_failure(&self.live, &outcome);
-            last.outcome = outcome.clone();
+        match outcome {
+            // Told together with its publication.
+            ReloadOutcome::Applied { .. } => last.outcome = outcome.clone(),
+            ReloadOutcome::Unchanged => count(&mut self.live.reloads(), trigger, &outcome),
+            ReloadOutcome::Failed { .. } => {
+                last.outcome = outcome.clone();
+                let mut status = self.live.reloads();
+                count(&mut status, trigger, &outcome);
+                note_failure(&mut status, &outcome);
+            }
         }
         outcome
     }
 
     /// Loads and publishes; once more after a while if what was read is broken or still changing.
-    fn load(&self, recovering: bool, retry: bool) -> (Option<Fingerprint>, ReloadOutcome) {
+    fn load(&self, trigger: Trigger, recovering: bool, retry: bool) -> (Option<Fingerprint>, ReloadOutcome) {
         let before = config::fingerprint(&self.sources);
         let running = self.live.snapshot();
         let loaded = config::load(&self.sources, Some(&running.loaded.last_good));
@@ -193,7 +205,7 @@ impl Reloader {
         let outcome = match loaded {
             _ if retry && !whole => None,
             Ok(loaded) if !recovering && loaded.config.hash == running.config().hash => Some(ReloadOutcome::Unchanged),
-            Ok(loaded) => Some(self.publish(loaded, &running.config().log.level)),
+            Ok(loaded) => Some(self.publish(loaded, trigger, &running.config().log.level)),
             Err(report) => Some(ReloadOutcome::Failed { report }),
         };
         match outcome {
@@ -202,27 +214,31 @@ impl Reloader {
             }
             Some(_) | None => {
                 (self.pause)();
-                self.load(recovering, false)
+                self.load(trigger, recovering, false)
             }
         }
     }
 
-    fn publish(&self, loaded: Loaded, old_level: &str) -> ReloadOutcome {
+    fn publish(&self, loaded: Loaded, trigger: Trigger, old_level: &str) -> ReloadOutcome {
         let warnings = loaded.warnings.clone();
         let level = loaded.config.log.level.clone();
         let waiting = config::restart_required(&self.started, &loaded.config);
-        match self.live.publish(loaded) {
-            Ok(generation) => {
-                if level != old_level && !self.sources.environment.contains_key(LEVEL_VARIABLE) {
-                    (self.set_log_filter)(&level);
-                }
-                let mut status = self.live.reloads();
-                status.succeeded_at = Some(clock::timestamp());
-                status.restart_required = waiting;
-                ReloadOutcome::Applied { generation, warnings }
-            }
-            Err(error) => ReloadOutcome::Failed { report: unbuildable(&error) },
+        // Held over the publication: who sees the new snapshot finds it told in the status.
+        let mut status = self.live.reloads();
+        let generation = match self.live.publish(loaded) {
+            Ok(generation) => generation,
+            Err(error) => return ReloadOutcome::Failed { report: unbuildable(&error) },
+        };
+        let outcome = ReloadOutcome::Applied { generation, warnings };
+        count(&mut status, trigger, &outcome);
+        note_failure(&mut status, &outcome);
+        status.succeeded_at = Some(clock::timestamp());
+        status.restart_required = waiting;
+        drop(status);
+        if level != old_level && !self.sources.environment.contains_key(LEVEL_VARIABLE) {
+            (self.set_log_filter)(&level);
         }
+        outcome
     }
 
     fn log(&self, trigger: Trigger, outcome: &ReloadOutcome) {
@@ -261,8 +277,12 @@ impl Last {
     }
 }
 
+fn count(status: &mut ReloadStatus, trigger: Trigger, outcome: &ReloadOutcome) {
+    *status.counts.entry((outcome.name(), trigger.name())).or_default() += 1;
+}
+
 /// Tells, for as long as it lasts, that something typed does not run.
-fn note_failure(live: &Live, outcome: &ReloadOutcome) {
+fn note_failure(status: &mut ReloadStatus, outcome: &ReloadOutcome) {
     let error = match outcome {
         ReloadOutcome::Applied { warnings, .. } => {
             let left_out: Vec<Diagnostic> = warnings.iter().filter(|warning| is_error(warning)).cloned().collect();
@@ -271,7 +291,6 @@ fn note_failure(live: &Live, outcome: &ReloadOutcome) {
         ReloadOutcome::Unchanged => None,
         ReloadOutcome::Failed { report } => Some(report.to_string()),
     };
-    let mut status = live.reloads();
     status.failed = error.is_some();
     status.error = error;
 }

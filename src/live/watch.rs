@@ -101,8 +101,8 @@ fn start_with(
         Err(error) => watcher.fall_back(&error),
     }
     // Before the start is over, so that no change after it goes unseen until the poll.
-    watcher.follow();
-    std::thread::Builder::new().name("reload".to_owned()).spawn(move || watcher.run())?;
+    let moved = watcher.follow();
+    std::thread::Builder::new().name("reload".to_owned()).spawn(move || watcher.run(moved))?;
     Ok(Watching(sender))
 }
 
@@ -117,10 +117,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn run(mut self) {
-        while let Some(trigger) = self.next() {
+    /// `moved`: whether places are watched that were not when the files were read. What happened there
+    /// in between was no event, so they are looked at once more.
+    fn run(mut self, mut moved: bool) {
+        while let Some(trigger) = if moved { self.settle() } else { self.next() } {
             self.reloader.reload(trigger);
-            self.follow();
+            moved = self.follow();
         }
     }
 
@@ -155,13 +157,17 @@ impl Watcher {
         }
     }
 
-    /// Watches the directories that count now.
-    fn follow(&mut self) {
-        let Some(watch) = &mut self.watch else { return };
+    /// Watches the directories that count now; whether there are new ones among them.
+    fn follow(&mut self) -> bool {
+        let Some(watch) = &mut self.watch else { return false };
         let mut places = places::directories(&self.reloader.live().snapshot().config().watched);
         places.extend(self.mounted.iter().cloned());
-        if let Err(error) = watch.follow(places) {
-            self.fall_back(&error);
+        match watch.follow(places) {
+            Ok(moved) => moved,
+            Err(error) => {
+                self.fall_back(&error);
+                false
+            }
         }
     }
 
@@ -194,18 +200,22 @@ impl Watch {
         Ok(Self { debouncer: new_debouncer(DEBOUNCE, None, tell)?, watched: BTreeMap::new() })
     }
 
-    /// Watches these places and no others. What has vanished meanwhile is left to the poll.
-    fn follow(&mut self, places: impl IntoIterator<Item = PathBuf>) -> notify::Result<()> {
+    /// Watches these places and no others; whether there are new ones among them. What has vanished
+    /// meanwhile is left to the poll.
+    fn follow(&mut self, places: impl IntoIterator<Item = PathBuf>) -> notify::Result<bool> {
         let mut before = std::mem::take(&mut self.watched);
+        let mut moved = false;
         for place in places {
             let Some(identity) = identity(&place) else { continue };
-            if before.remove(&place).is_some_and(|known| known != identity) {
+            let known = before.remove(&place);
+            if known.is_some_and(|known| known != identity) {
                 self.forget(&place);
             }
             // Also what is watched already: the kernel drops a watch with its directory, and one of the
             // same path and number may stand in its place.
             match self.debouncer.watch(&place, RecursiveMode::NonRecursive) {
                 Ok(()) => {
+                    moved |= known != Some(identity);
                     self.watched.insert(place, identity);
                 }
                 Err(error) if is_gone(&error) => {}
@@ -215,7 +225,7 @@ impl Watch {
         for place in before.into_keys() {
             self.forget(&place);
         }
-        Ok(())
+        Ok(moved)
     }
 
     fn forget(&mut self, place: &Path) {

@@ -181,7 +181,11 @@ pub(crate) fn prepare_request(
     trusted: bool,
     host: &HeaderValue,
 ) -> HopWishes {
-    let wishes = hop_wishes(&parts.headers, survey);
+    let mut wishes = hop_wishes(&parts.headers, survey);
+    if parts.version == Version::HTTP_10 {
+        // HTTP/1.0 knows no upgrade (RFC 9110, 7.8).
+        wishes.upgrade = None;
+    }
     strip_hop_by_hop(&mut parts.headers, survey);
     if survey.expect {
         // The client was told to go on by this hop; the next one gets the body at once.
@@ -319,6 +323,10 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) -> Res
     let survey = survey(headers);
     if !is_chunked_or_absent(headers, survey) {
         return Err(BadFraming);
+    }
+    if survey.transfer_encodings > 0 {
+        // The coding frames the body and the length lies (RFC 9112, 6.3): passed on, it would cut the body.
+        headers.remove(header::CONTENT_LENGTH);
     }
     strip_hop_by_hop(headers, survey);
     add_via(headers, version);

@@ -218,7 +218,8 @@ impl Ledger {
     }
 
     fn log(&self, now: Instant, record: &Record) {
-        let noteworthy = self.status.is_none_or(|status| status.is_server_error()) || self.fallback.is_some();
+        let failed = record.attempts.iter().flatten().any(|attempt| attempt.outcome.is_failure());
+        let noteworthy = failed || self.status.is_none_or(|status| status.is_server_error()) || self.fallback.is_some();
         let log = self.worker.access();
         if !log.wants(&self.snapshot.config().log, noteworthy) {
             return;

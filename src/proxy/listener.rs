@@ -115,10 +115,28 @@ impl DataPlane {
         Ok((Self { address, phase, threads }, consumers))
     }
 
+    /// Goes on as before for `delay`, or until [`Stopper::end_now`]. Blocks.
+    pub fn linger(&self, delay: Duration) {
+        let until = clock::now() + delay;
+        while *self.phase.borrow() < Phase::End {
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(DRAIN_POLL));
+        }
+    }
+
     /// Accepts no more, lets what is in flight end for at most `timeout`, then ends. Blocks until
     /// all workers have ended; [`Stopper::end_now`] shortens it.
     pub fn drain(self, timeout: Duration) {
-        self.phase.send_replace(Phase::Drain);
+        self.phase.send_if_modified(|phase| {
+            let sooner = *phase < Phase::Drain;
+            if sooner {
+                *phase = Phase::Drain;
+            }
+            sooner
+        });
         let deadline = clock::now() + timeout;
         while clock::now() < deadline && !self.threads.iter().all(JoinHandle::is_finished) {
             if *self.phase.borrow() == Phase::End {

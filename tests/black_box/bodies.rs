@@ -184,3 +184,41 @@ fn an_early_refusal_of_a_large_upload_reaches_the_client() {
     client.send(pattern(1_000));
     client.answer().expect(413, "big");
 }
+
+#[test]
+fn a_client_that_waits_for_100_gets_a_final_answer_at_once_where_nobody_wants_the_body() {
+    let gateway = Setup::new(
+        "[backends.off]\nrespond = { status = 404, body = \"off\" }\n\
+         [routes.all]\npath = \"/\"\ncontrol = \"off\"\ncandidate = \"off\"\n",
+    )
+    .start();
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    client.answer().expect(404, "off");
+}
+
+#[test]
+fn a_client_that_waits_for_100_is_told_once_though_two_backends_are_asked() {
+    let control = Upstream::echo();
+    let candidate = Upstream::answering(|_| crate::support::upstream::status(500, "Oh", "no"));
+    let gateway = Setup::candidate(&control.url(), &candidate.url(), "fallback = { replay = \"always\" }").start();
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\nx-user-id: u\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    assert_eq!(client.head().0, 100);
+    client.send("hello");
+    client.answer().expect(200, "hello");
+    assert_eq!(candidate.only_request().body, b"hello");
+}
+
+#[test]
+fn a_client_that_says_close_is_closed_after_its_answer() {
+    let upstream = Upstream::saying("ok");
+    let gateway = before(&upstream);
+    let mut client = gateway.client();
+    let answer = client.get("/", &[("connection", "close")]);
+    answer.expect(200, "ok");
+    assert_eq!(answer.get("connection"), Some("close"));
+    client.expect_closed();
+    gateway.get("/", &[]).expect(200, "ok");
+    assert_eq!(upstream.connections(), 1, "the client's wish is not the upstream's affair");
+}

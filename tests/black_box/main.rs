@@ -10,10 +10,15 @@
 
 mod support;
 
+mod access_log;
+mod bad_answers;
+mod bad_input;
 mod bodies;
 mod fallback;
 mod forwarding;
 mod health;
+mod life_cycle;
+mod reloading;
 mod splitting;
 mod streaming;
 mod timeouts;

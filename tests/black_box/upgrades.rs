@@ -1,6 +1,6 @@
 //! Upgrades: a tunnel only after the upstream's 101.
 
-use crate::support::upstream::ok;
+use crate::support::upstream::{Refusing, ok, status};
 use crate::support::{Gateway, Setup, Upstream};
 
 const ASK: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
@@ -170,4 +170,20 @@ fn a_tunnel_to_the_candidate_counts_in_its_bulkhead() {
     let mut again = gateway.client();
     again.send(ASK);
     assert_eq!(again.head().0, 101);
+}
+
+#[test]
+fn control_takes_an_upgrade_that_the_candidate_could_not() {
+    let control = echoing();
+    let refusing = Refusing::new();
+    let failing = Upstream::answering(|_| status(500, "Oh", "no"));
+    for candidate in [refusing.url(), failing.url()] {
+        let gateway = Setup::route(&control.url(), &candidate, "forced = \"candidate\"").start();
+        let mut client = gateway.client();
+        client.send(ASK);
+        assert_eq!(client.head().0, 101, "{candidate}");
+        assert_eq!(client.wire.exactly(6).unwrap(), b"hello ");
+        client.send("echo");
+        assert_eq!(client.wire.exactly(4).unwrap(), b"echo");
+    }
 }

@@ -184,7 +184,8 @@ fn a_folder_of_routes_may_appear_and_vanish() {
     let chat = "[routes.chat]\npath = \"/chat\"\ncontrol = \"perplexity\"\ncandidate = \"lightrag\"";
     let runs = |route| fixture.live.snapshot().route_named(route).is_some();
     fs::create_dir(fixture.root.join("routes.d")).unwrap();
-    eventually("the new folder is looked at", || fixture.count("unchanged", "watch") > 0);
+    // Once after the start, once for the folder.
+    eventually("the new folder is looked at", || fixture.count("unchanged", "watch") > 1);
     fixture.write("routes.d/chat.toml", chat);
     eventually("a file in the new folder", || runs("chat"));
     fs::remove_dir_all(fixture.root.join("routes.d")).unwrap();
@@ -229,6 +230,7 @@ fn a_watcher_that_breaks_leaves_the_poll() {
     };
     let _watching = start_with(Arc::clone(&fixture.reloader), OFTEN, open).unwrap();
     assert_eq!(fixture.status().watching, WATCHING);
+    eventually("the look after the start", || fixture.count("unchanged", "watch") > 0);
     let broken = Wake::Broken(notify::Error::generic("the queue is gone"));
     lock(&wakes).take().unwrap().send(broken).unwrap();
     eventually("the fall-back", || fixture.status().watching == POLLING);

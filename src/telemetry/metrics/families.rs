@@ -15,7 +15,8 @@ use crate::upstream::EndpointStatus;
 pub const FAMILIES: &[Family] = &[
     Family {
         name: "pointsman_requests_total",
-        help: "Requests by the arm that was assigned, the arm that served, why, and the class of the status that the client saw.",
+        help: "Requests by the arm that was assigned, the arm that served, why, and the class of the status that \
+            the client saw.",
         kind: Counter,
         labels: &["route", "assigned", "served", "reason", "code_class"],
         collect: |seen, out| by_route(seen, out, requests),
@@ -80,7 +81,10 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_effective_percent",
-        help: "Percentage of requests assigned to the candidate since the start, among those whose reason is rollout or stands between an assigned candidate and its answer (breaker_open, rate_limited, quality_gate, busy, breaker_probe, quality_probe, fallback). Compare it with pointsman_rollout_percent.",
+        help: "Percentage of requests assigned to the candidate since the start, among those whose reason is \
+            rollout or stands between an assigned candidate and its answer (breaker_open, rate_limited, \
+            quality_gate, busy, breaker_probe, quality_probe, fallback). Compare it with \
+            pointsman_rollout_percent.",
         kind: Gauge,
         labels: &["route"],
         collect: |seen, out| by_route(seen, out, effective_percent),
@@ -94,7 +98,8 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_quality_gate_open",
-        help: "1 while the quality gate lets the candidate serve, 0 while it is shut or probing; routes with a gate only.",
+        help: "1 while the quality gate lets the candidate serve, 0 while it is shut or probing; routes with a gate \
+            only.",
         kind: Gauge,
         labels: &["route"],
         collect: gates,

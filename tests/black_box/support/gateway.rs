@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -25,13 +25,14 @@ pub(crate) struct Setup {
     toml: String,
     threads: usize,
     access_sample: f64,
+    plain_users: bool,
     environment: Vec<(String, String)>,
 }
 
 impl Setup {
     /// A gateway with this file, to which listeners and log are added. Top-level keys may be dotted.
     pub(crate) fn new(toml: impl Into<String>) -> Self {
-        Self { toml: toml.into(), threads: 1, access_sample: 1.0, environment: Vec::new() }
+        Self { toml: toml.into(), threads: 1, access_sample: 1.0, plain_users: true, environment: Vec::new() }
     }
 
     /// A gateway with one route, `all`, that takes everything, with these keys.
@@ -70,6 +71,12 @@ impl Setup {
         self
     }
 
+    /// User keys are hashed, as they are unless the file says otherwise.
+    pub(crate) const fn hashed_users(mut self) -> Self {
+        self.plain_users = false;
+        self
+    }
+
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -79,9 +86,20 @@ impl Setup {
         let [listen, observe, admin] = ports.each_ref().map(|port| port.number);
         format!(
             "listen.address = \"127.0.0.1:{listen}\"\nlisten.threads = {}\nobserve.address = \"127.0.0.1:{observe}\"\n\
-             admin.address = \"127.0.0.1:{admin}\"\nlog.access_sample = {:?}\nlog.plain_user_keys = true\n{}",
-            self.threads, self.access_sample, self.toml
+             admin.address = \"127.0.0.1:{admin}\"\nlog.access_sample = {:?}\nlog.plain_user_keys = {}\n{}",
+            self.threads, self.access_sample, self.plain_users, self.toml
         )
+    }
+
+    /// Runs it on these ports until it ends by itself, which it has to.
+    #[track_caller]
+    pub(crate) fn run_to_end(self, ports: &[Port; 3]) -> Output {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.toml");
+        fs::write(&file, self.file(ports)).unwrap();
+        let mut child = command(&file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        eventually("the gateway ends", || child.try_wait().unwrap());
+        child.wait_with_output().unwrap()
     }
 
     /// Starts it and waits until clients can connect.

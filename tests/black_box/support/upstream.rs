@@ -15,8 +15,6 @@ use super::{BOUND, eventually};
 /// A request as it came in.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// Which connection it came on, from 0.
-    pub(crate) connection: usize,
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Head,
@@ -41,7 +39,6 @@ pub(crate) struct Upstream {
 /// One connection from the gateway, in the hands of a script.
 pub(crate) struct Conversation {
     pub(crate) wire: Wire,
-    pub(crate) connection: usize,
     memory: Arc<Memory>,
 }
 
@@ -64,9 +61,9 @@ impl Upstream {
                 let Ok(socket) = socket else { continue };
                 socket.set_nodelay(true).unwrap();
                 socket.set_read_timeout(Some(BOUND)).unwrap();
-                let connection = remembering.connections.fetch_add(1, Ordering::SeqCst);
+                remembering.connections.fetch_add(1, Ordering::SeqCst);
                 let (memory, script) = (Arc::clone(&remembering), Arc::clone(&script));
-                thread::spawn(move || script(&mut Conversation { wire: Wire::new(socket), connection, memory }));
+                thread::spawn(move || script(&mut Conversation { wire: Wire::new(socket), memory }));
             }
         });
         Self { address, memory, stop }
@@ -171,7 +168,7 @@ impl Conversation {
     /// The body that belongs to a head.
     pub(crate) fn rest_of(&mut self, head: Head) -> Option<Seen> {
         let (body, trailers, ending) = self.wire.body(&head, false).ok()?;
-        let seen = Seen { connection: self.connection, head, body, trailers, ending };
+        let seen = Seen { head, body, trailers, ending };
         self.memory.requests.lock().unwrap().push(seen.clone());
         Some(seen)
     }

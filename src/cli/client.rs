@@ -1,0 +1,103 @@
+//! Asks a running gateway over its admin address.
+//!
+//! HTTP only: the admin address is local or behind something that speaks TLS.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Longest wait for an answer: the gateway itself takes at most 10 seconds.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest answer in bytes.
+const MAX_ANSWER: usize = 64 << 20;
+/// Where the gateway listens unless the file says otherwise.
+pub const DEFAULT_ADMIN: &str = "http://127.0.0.1:9901";
+
+/// The file with the token.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct TokenArgs {
+    /// A file that holds the bearer token alone.
+    #[arg(long, value_name = "FILE", env = "POINTSMAN_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// A gateway to ask.
+#[derive(Debug)]
+pub struct Client {
+    base: String,
+    token: Option<String>,
+}
+
+/// Why the gateway did not answer as asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail} ({status}, {code})")]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// The stable code of the problem; empty if the answer was none of ours.
+    pub code: String,
+    /// In words.
+    pub detail: String,
+}
+
+impl Client {
+    /// A gateway at `url`, `http://host:port`.
+    ///
+    /// # Errors
+    /// If it is no such URL, or the token cannot be read.
+    pub fn new(url: &str, token: &TokenArgs) -> anyhow::Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
+        ensure!(uri.scheme_str() == Some("http"), "{url:?} does not begin with http://");
+        let base = url.trim_end_matches('/').to_owned();
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            anyhow::Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+        };
+        let token = token.token_file.as_ref().map(read).transpose()?;
+        Ok(Self { base, token })
+    }
+
+    /// Reads a page.
+    ///
+    /// # Errors
+    /// A [`Refusal`], or what kept the gateway from being asked.
+    pub fn get<T: DeserializeOwned>(&self, path_and_query: &str) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let asked = async { tokio::time::timeout(TIMEOUT, self.ask(path_and_query)).await };
+        let (status, body) = runtime
+            .block_on(asked)
+            .with_context(|| format!("{} did not answer in time", self.base))?
+            .with_context(|| format!("cannot ask {}; is the gateway running?", self.base))?;
+        if !status.is_success() {
+            bail!(refusal(status, &body));
+        }
+        serde_json::from_slice(&body).with_context(|| format!("{} answered what is not understood", self.base))
+    }
+
+    async fn ask(&self, path_and_query: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+        let mut request = Request::get(format!("{}{path_and_query}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let client = HttpClient::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let response = client.request(request.body(Empty::new())?).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!(error).context("the answer broke off"))?;
+        Ok((status, body.to_bytes()))
+    }
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Refusal { status, code: text("code"), detail: text("detail") }
+}

@@ -1,0 +1,136 @@
+//! `pointsman explain`: why an arm serves a user, from the file or from the running gateway.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::client::{Client, Refusal, TokenArgs};
+use super::environment::SourceArgs;
+use super::{MISTAKES, output};
+use crate::admin::explain::{Basis, Explanation, Question, from_file};
+use crate::config::{Loaded, load, report};
+use crate::domain::Arm;
+use crate::domain::decision::Step;
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The route.
+    pub route: String,
+    /// The key of the user, or of whatever splits the route.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// As if a tester's header asked for this arm.
+    #[arg(long = "override", value_name = "ARM", value_parser = arm)]
+    pub override_arm: Option<Arm>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Ask the running gateway instead of reading the file, for example at http://127.0.0.1:9901.
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// The token for it.
+    #[command(flatten)]
+    pub token: TokenArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads the name of an arm.
+fn arm(word: &str) -> Result<Arm, String> {
+    Arm::parse(word).ok_or_else(|| "expected `control` or `candidate`".to_owned())
+}
+
+/// Explains. Exit code 2: the configuration has mistakes, or there is no such route.
+///
+/// # Errors
+/// If the gateway cannot be asked, or the result cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let question = Question { route: args.route.clone(), key: args.key.clone(), override_arm: args.override_arm };
+    let explanation = match &args.admin {
+        Some(url) => from_gateway(&Client::new(url, &args.token)?, &question)?,
+        None => match load(&args.source.sources()?, None) {
+            Ok(loaded) => from_loaded(&loaded, &question),
+            Err(report) => Err(report::render(&report.diagnostics, output::note_style())),
+        },
+    };
+    match explanation {
+        Err(mistakes) => {
+            output::note(&mistakes)?;
+            Ok(ExitCode::from(MISTAKES))
+        }
+        Ok(explanation) => {
+            if args.json {
+                output::write_json(&serde_json::to_value(&explanation)?)?;
+            } else {
+                output::write(&told(&explanation))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The answer, or what is wrong with the question.
+type Answer = Result<Explanation, String>;
+
+fn from_loaded(loaded: &Loaded, question: &Question) -> Answer {
+    let known = || loaded.config.routes.iter().map(|route| &*route.name).collect::<Vec<_>>().join(", ");
+    from_file(loaded, question)
+        .ok_or_else(|| format!("there is no route {:?}; there are: {}\n", question.route, known()))
+}
+
+fn from_gateway(client: &Client, question: &Question) -> anyhow::Result<Answer> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("route", &question.route);
+    if let Some(key) = &question.key {
+        query.append_pair("key", key);
+    }
+    if let Some(arm) = question.override_arm {
+        query.append_pair("override", arm.as_str());
+    }
+    match client.get(&format!("/api/v1/explain?{}", query.finish())) {
+        Ok(explanation) => Ok(Ok(explanation)),
+        Err(error) => match error.downcast_ref::<Refusal>() {
+            Some(refusal) if refusal.code == "unknown_route" => Ok(Err(format!("{}\n", refusal.detail))),
+            Some(_) | None => Err(error),
+        },
+    }
+}
+
+/// For people.
+fn told(explanation: &Explanation) -> String {
+    let Explanation { route, served, reason, backend, assigned, assigned_by, .. } = explanation;
+    let key = explanation.key.as_ref().map_or_else(|| "without a key".to_owned(), |key| format!("key {key:?}"));
+    let mut text = format!("{route}, {key}: {served} ({backend}), reason {}\n", reason.as_str());
+    text += &format!("assigned: {assigned} by {}", assigned_by.as_str());
+    if let Some(percent) = explanation.randomised {
+        text += &format!(", drawn by {percent} %");
+    }
+    text.push('\n');
+    if let (Some(bucket), Some(percentage), Some(statistical)) =
+        (explanation.bucket, explanation.percentage, explanation.statistical_bucket)
+    {
+        text += &format!("bucket {bucket}, that is {percentage:.6} %; statistical bucket {statistical}\n");
+    }
+    text += match explanation.basis {
+        Basis::Running => "answered by the running gateway\n\n",
+        Basis::File => "\n",
+    };
+    text += &output::table(&["step", "", "found"], explanation.steps.iter().map(step_row));
+    text.push('\n');
+    let values = explanation.values.iter();
+    let shown = |value: &Value| if value.is_null() { "-".to_owned() } else { value.to_string() };
+    let values = values.map(|value| vec![value.key.clone(), shown(&value.value), value.origin.clone()]);
+    text += &output::table(&["key", "value", "from"], values);
+    let notes: String = explanation.notes.iter().map(|note| format!("note: {note}\n")).collect();
+    text + &notes
+}
+
+fn step_row(step: &Step) -> Vec<String> {
+    let decided = if step.decided { "decides" } else { "" };
+    vec![step.step.as_str().to_owned(), decided.to_owned(), step.found.clone()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! `pointsman status`: how the routes of a running gateway fare, by arm.
+
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client::{Client, DEFAULT_ADMIN, TokenArgs};
+use super::output;
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The gateway's admin address.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ADMIN)]
+    pub admin: String,
+    /// The token for it.
+    #[command(flatten)]
+    pub token: TokenArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is shown of `/api/v1/routes`.
+#[derive(Debug, Deserialize)]
+struct Page {
+    generation: u64,
+    routes: Vec<Route>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Route {
+    name: String,
+    control: Arm,
+    candidate: Arm,
+    policy: Policy,
+    percent: f64,
+    effective_percent: Option<f64>,
+    quality_gate: Option<Gate>,
+    recent: Recent,
+}
+
+#[derive(Debug, Deserialize)]
+struct Arm {
+    backend: String,
+    breaker: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Policy {
+    enabled: bool,
+    forced: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gate {
+    position: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Recent {
+    window_seconds: u64,
+    control: Figures,
+    candidate: Figures,
+}
+
+#[derive(Debug, Deserialize)]
+struct Figures {
+    requests: u64,
+    attempts: u64,
+    failures: u64,
+    p50_ms: Option<f64>,
+    p95_ms: Option<f64>,
+    quality: Option<f64>,
+}
+
+const HEADER: [&str; 11] =
+    ["route", "arm", "backend", "percent", "requests", "attempts", "errors", "p50", "p95", "quality", "state"];
+
+/// What stands where there is nothing to tell.
+const NOTHING: &str = "-";
+
+/// Shows the status.
+///
+/// # Errors
+/// If the gateway cannot be asked, or the result cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let page: Value = Client::new(&args.admin, &args.token)?.get("/api/v1/routes")?;
+    if args.json {
+        output::write_json(&page)?;
+    } else {
+        output::write(&told(&serde_json::from_value(page)?))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(page: &Page) -> String {
+    let rows = page.routes.iter().flat_map(|route| [control(route), candidate(route)]);
+    let table = output::table(&HEADER, rows);
+    let window = page.routes.first().map_or(0, |route| route.recent.window_seconds);
+    format!("{table}generation {}; figures of the last {window} s, times in ms of attempts\n", page.generation)
+}
+
+fn control(route: &Route) -> Vec<String> {
+    let state = format!("breaker {}", route.control.breaker);
+    row(route, "control", &route.control, &route.recent.control, String::new(), state)
+}
+
+fn candidate(route: &Route) -> Vec<String> {
+    let effective = route.effective_percent.map_or_else(|| NOTHING.to_owned(), |percent| format!("{percent:.1}"));
+    let percent = format!("{} (got {effective})", route.percent);
+    let mut state = format!("breaker {}", route.candidate.breaker);
+    if let Some(gate) = &route.quality_gate {
+        state += &format!(", gate {}", gate.position);
+    }
+    if !route.policy.enabled {
+        state += ", disabled";
+    }
+    if let Some(arm) = &route.policy.forced {
+        state += &format!(", forced to {arm}");
+    }
+    row(route, "candidate", &route.candidate, &route.recent.candidate, percent, state)
+}
+
+fn row(route: &Route, name: &str, arm: &Arm, figures: &Figures, percent: String, state: String) -> Vec<String> {
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| NOTHING.to_owned(), |value| format!("{value:.digits$}"))
+    };
+    vec![
+        route.name.clone(),
+        name.to_owned(),
+        arm.backend.clone(),
+        percent,
+        figures.requests.to_string(),
+        figures.attempts.to_string(),
+        figures.failures.to_string(),
+        number(figures.p50_ms, 1),
+        number(figures.p95_ms, 1),
+        number(figures.quality, 3),
+        state,
+    ]
+}
