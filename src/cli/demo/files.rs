@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::clock;
-
 /// The configuration, with `{places}` for the addresses.
 const TEMPLATE: &str = include_str!("gateway.toml");
 
@@ -44,7 +42,7 @@ impl Files {
     pub(super) fn create(folder: Option<&Path>, addresses: &Addresses) -> anyhow::Result<Self> {
         let folder = match folder {
             Some(folder) => folder.to_owned(),
-            None => std::env::temp_dir().join(format!("pointsman-demo-{}", clock::new_uuid().simple())),
+            None => std::env::temp_dir().join(format!("pointsman-demo-{:08x}", fastrand::u32(..))),
         };
         fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let files = Self { folder };

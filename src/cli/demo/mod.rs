@@ -202,7 +202,8 @@ impl Demo {
         if let Some(begin) = progress.begin.take()
             && let Some(step) = progress.next.checked_sub(1).and_then(|last| STEPS.get(last))
         {
-            self.screen.say(&format!("      -> {}", (step.measure)(&begin, &self.last)))?;
+            let [measure, clients] = tour::outcome(step, &begin, &self.last);
+            self.screen.say(&format!("      -> {measure}\n         {clients}"))?;
         }
         if let Some(step) = STEPS.get(progress.next) {
             self.say_at(uptime, step.sentence)?;
@@ -210,7 +211,10 @@ impl Demo {
             progress.begin = Some(self.last.clone());
         } else {
             let path = self.files.config();
-            self.say_at(uptime, &format!("The tour is over. Edit {} and watch; Ctrl-C ends.", path.display()))?;
+            self.say_at(
+                uptime,
+                &format!("The tour is over; Ctrl-C ends. Edit the file and watch:\n      {}", path.display()),
+            )?;
         }
         progress.next += 1;
         Ok(())
@@ -242,7 +246,7 @@ impl Demo {
     fn greeting(&self) -> String {
         format!(
             "Pointsman demo: {users} users, {rate} requests a second.\n\
-             \x20 gateway   http://{gateway}/      try: curl -i -H 'x-user-id: me' http://{gateway}/search\n\
+             \x20 gateway   curl -i -H 'x-user-id: me' http://{gateway}/search\n\
              \x20 observe   http://{observe}/metrics\n\
              \x20 admin     http://{admin}/api/v1/routes\n\
              \x20 file      {file}\n",

@@ -5,8 +5,8 @@
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 use super::state::{ArmState, Breaker, State, gate_word};
 use crate::cli::output;
@@ -17,6 +17,9 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Between two tables on a terminal.
 const REDRAW_EVERY: Duration = Duration::from_millis(250);
+
+/// A line under the header and nothing else: the table fits into 80 columns.
+const STYLE: TableStyle = NOTHING.header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// The screen.
 #[derive(Debug)]
@@ -81,7 +84,7 @@ fn unwrapped(text: &str) -> String {
 /// The table and what is below it; at most `width` columns where one is given.
 pub(super) fn render(state: &State, width: Option<u16>) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).force_no_tty();
+    table.load_style(STYLE).force_no_tty();
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
@@ -90,13 +93,13 @@ pub(super) fn render(state: &State, width: Option<u16>) -> String {
         table.add_row(row(arm, state.arm(arm)));
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, 1));
     }
     for column in table.column_iter_mut().skip(1).take(6) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let lines: String = below(state).into_iter().map(|(name, text)| format!("  {name:<9} {text}\n")).collect();
-    format!("{}\n{lines}", table.trim_fmt())
+    format!("{}\n\n{lines}", table.trim_fmt())
 }
 
 fn row(arm: Arm, state: &ArmState) -> [String; 9] {
@@ -126,7 +129,7 @@ fn below(state: &State) -> Vec<(&'static str, String)> {
     };
     vec![
         ("clients", format!("{} answers, {} errors{last}{left_out}", grouped(seen.answers), grouped(seen.errors))),
-        ("split", format!("{} % in the file, {} users seen with candidate", state.percent, of(candidate, users))),
+        ("split", format!("{} % in the file, {} users seen with candidate", state.percent, part(candidate, users))),
         (
             "covered",
             format!(
@@ -147,7 +150,8 @@ fn breaker_text(breaker: Breaker) -> String {
     }
 }
 
-fn of(part: usize, whole: usize) -> String {
+/// A part of a whole as `24.8 % (99 of 400)`.
+pub(super) fn part(part: usize, whole: usize) -> String {
     let share = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
     format!("{share:.1} % ({part} of {whole})")
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use super::backends::SampleBackend;
 use super::files::Files;
-use super::screen::grouped;
+use super::screen::{grouped, part};
 use super::state::State;
-use super::traffic::USERS;
 use crate::domain::Arm;
 
 /// What a step does.
@@ -42,19 +41,19 @@ pub(super) struct Step {
 pub(super) const STEPS: &[Step] = &[
     Step {
         at: 0,
-        sentence: "25 % of the users get the candidate `llm`, the others `legacy`; each user keeps their arm.",
+        sentence: "25 % of the users get the candidate `llm`, the others `legacy`.",
         action: Action::Watch,
         measure: split,
     },
     Step {
         at: 12,
-        sentence: "The candidate is killed: its port is closed, its connections are dropped.",
+        sentence: "The candidate is killed: port closed, connections dropped.",
         action: Action::Kill,
         measure: covered,
     },
     Step {
         at: 24,
-        sentence: "The candidate is started again; the breaker tries it with single probes before it trusts it.",
+        sentence: "The candidate is back; single probes try it before it is trusted.",
         action: Action::Revive,
         measure: recovered,
     },
@@ -66,7 +65,7 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step {
         at: 50,
-        sentence: "The mistake is corrected, and the percentage is raised: `percent = 50.0`.",
+        sentence: "The mistake is corrected and the share raised: `percent = 50.0`.",
         action: Action::Write("percent = 50.0"),
         measure: raised,
     },
@@ -96,54 +95,39 @@ impl Action {
     }
 }
 
-/// What clients got meanwhile; every step tells it.
-fn clients(before: &State, after: &State) -> String {
+/// What came of a step: its own measure, and what clients got meanwhile.
+pub(super) fn outcome(step: &Step, before: &State, after: &State) -> [String; 2] {
     let answers = grouped(after.seen.answers - before.seen.answers);
     let errors = grouped(after.seen.errors - before.seen.errors);
-    format!("clients got {answers} answers and saw {errors} errors")
+    [(step.measure)(before, after), format!("Clients got {answers} answers and saw {errors} errors.")]
 }
 
 fn split(before: &State, after: &State) -> String {
-    let candidate = after.seen.users[Arm::Candidate.index()];
-    let known: usize = after.seen.users.iter().sum();
-    let share = if known == 0 { 0.0 } else { candidate as f64 * 100.0 / known as f64 };
-    let moved = after.seen.to_candidate + after.seen.to_control;
-    let clients = clients(before, after);
-    format!(
-        "{candidate} of {known} users have the candidate ({share:.1} %), {moved} users changed their arm; {clients}."
-    )
+    let [control, candidate] = after.seen.users;
+    let moves = after.seen.to_candidate + after.seen.to_control - before.seen.to_candidate - before.seen.to_control;
+    format!("{} of the users have the candidate, {moves} changed their arm.", part(candidate, control + candidate))
 }
 
 fn covered(before: &State, after: &State) -> String {
     let fallbacks = grouped(after.fallbacks - before.fallbacks);
     let kept = grouped(after.kept_by_breaker - before.kept_by_breaker);
-    let clients = clients(before, after);
-    format!(
-        "{clients}; control answered {fallbacks} requests after a failed try, and {kept} that the breaker kept away."
-    )
+    format!("Control answered {fallbacks} after a failed try, and {kept} that the breaker kept away.")
 }
 
 fn recovered(before: &State, after: &State) -> String {
     let served = grouped(after.arm(Arm::Candidate).requests - before.arm(Arm::Candidate).requests);
-    let breaker = after.breaker().word();
-    format!("the candidate served {served} requests, its breaker is {breaker}; {}.", clients(before, after))
+    format!("The candidate served {served} requests, its breaker is {}.", after.breaker().word())
 }
 
-fn refused(before: &State, after: &State) -> String {
+fn refused(_: &State, after: &State) -> String {
     let verdict = if after.refused.is_some() { "refused" } else { "not refused" };
-    let (generation, percent) = (after.generation, after.percent);
-    let clients = clients(before, after);
-    format!("the file was {verdict}, generation {generation} runs with {percent} %; {clients}.")
+    format!("The file was {verdict}, generation {} runs with {} %.", after.generation, after.percent)
 }
 
 fn raised(before: &State, after: &State) -> String {
     let there = after.seen.to_candidate - before.seen.to_candidate;
     let back = after.seen.to_control - before.seen.to_control;
-    let percent = after.percent;
-    let clients = clients(before, after);
-    format!(
-        "{percent} % now; of {USERS} users {there} moved from control to candidate and {back} the other way; {clients}."
-    )
+    format!("{} % now: {there} users moved to the candidate, {back} away from it.", after.percent)
 }
 
 #[cfg(test)]
@@ -169,7 +153,7 @@ mod tests {
         after.fallbacks += 8;
         after.kept_by_breaker += 590;
         after.arms[1].requests += 12;
-        let told: Vec<String> = STEPS.iter().map(|step| (step.measure)(&before, &after)).collect();
+        let told: Vec<String> = STEPS.iter().flat_map(|step| outcome(step, &before, &after)).collect();
         insta::assert_snapshot!(told.join("\n"));
     }
 }
