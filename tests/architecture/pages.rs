@@ -75,7 +75,7 @@ fn the_python_of_the_readme_computes_the_same() {
     let found = std::process::Command::new("python3").arg("-c").arg(&python).output();
     let output = match found {
         Ok(output) => output,
-        Err(error) if std::env::var("CI").is_err() => return eprintln!("SKIPPED: no python3: {error}"),
+        Err(error) if std::env::var("CI").is_err() => return crate::skip(&format!("python3: {error}")),
         Err(error) => panic!("python3: {error}"),
     };
     let expected = format!("{}\n", Digest::of(b"user123", b"default_salt").bucket().percentage());
