@@ -8,6 +8,7 @@ pub mod client;
 pub mod demo;
 pub mod environment;
 pub mod explain;
+pub mod healthcheck;
 pub mod output;
 pub mod run;
 pub mod schema;
@@ -47,6 +48,8 @@ pub enum Command {
     Test(test::Args),
     /// Show how the routes of a running gateway fare.
     Status(status::Args),
+    /// Ask a running gateway whether it lives. Exit code 0: it does, 1: it does not.
+    Healthcheck(healthcheck::Args),
 }
 
 /// Runs a command.
@@ -62,6 +65,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Healthcheck(args) => healthcheck::run(&args),
     }
 }
 

@@ -143,3 +143,34 @@ impl Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_errors_has_every_problem() {
+        const PAGE: &str = include_str!("../../docs/errors.md");
+        let all = [
+            Problem::BadRequest("why"),
+            Problem::MethodNotSupported,
+            Problem::RequestTimeout,
+            Problem::ContentTooLarge,
+            Problem::NoRoute,
+            Problem::Connect,
+            Problem::NoAddress,
+            Problem::Tls,
+            Problem::Reset,
+            Problem::BadAnswer,
+            Problem::Busy,
+            Problem::BreakerOpen,
+            Problem::Timeout,
+        ];
+        for problem in all {
+            let error = problem.proxy_error().unwrap_or_default();
+            let row = format!("| `{}` | {} | `{error}` |", problem.code(), problem.status().as_u16());
+            assert!(PAGE.contains(&row), "docs/errors.md lacks {row}");
+        }
+        assert_eq!(PAGE.lines().filter(|line| line.starts_with("| `")).count(), all.len());
+    }
+}

@@ -104,8 +104,10 @@ fn promtool_finds_nothing_to_complain_about() {
         .spawn();
     let mut promtool = match promtool {
         Ok(promtool) => promtool,
-        Err(error) if std::env::var_os("CI").is_none_or(|value| value != "1") => {
-            println!("SKIPPED: promtool (Debian package `prometheus`) does not run: {error}");
+        Err(error) if std::env::var_os("CI").is_none() => {
+            // Past the test runner, which keeps what passing tests print.
+            let skipped = format!("SKIPPED: promtool (Debian package `prometheus`) does not run: {error}\n");
+            std::io::stderr().write_all(skipped.as_bytes()).unwrap();
             return;
         }
         Err(error) => panic!("promtool (Debian package `prometheus`) must be there in CI: {error}"),
