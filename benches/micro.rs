@@ -7,7 +7,7 @@ use pointsman::config::load_text;
 use pointsman::domain::assignment::{Digest, Share};
 use pointsman::domain::breaker::{Settings, State};
 use pointsman::domain::context::Contexts;
-use pointsman::domain::decision::{Health, Policy, Targets, decide};
+use pointsman::domain::decision::{Health, Policy, Targeting, Targets, decide};
 use pointsman::domain::percent::Percent;
 use pointsman::live::RouteTable;
 
@@ -22,6 +22,7 @@ fn policy(targets: usize) -> Policy {
         forced: None,
         targets: Targets { control: HashSet::new(), candidate },
         holdout: None,
+        targeting: Targeting::default(),
         rollout: Percent::new(25.0).map(Share::new).unwrap_or(Share::new(Percent::ZERO)),
         salt: "answers".into(),
     }
@@ -31,7 +32,7 @@ fn policy(targets: usize) -> Policy {
 #[divan::bench(args = [0, 100_000])]
 fn decision(bencher: divan::Bencher<'_, '_>, targets: usize) {
     let policy = policy(targets);
-    let contexts = Contexts { key: Some("user-107919"), override_arm: None };
+    let contexts = Contexts { key: Some("user-107919"), ..Contexts::default() };
     bencher.bench_local(|| decide(black_box(&policy), black_box(&contexts), &Health::WELL));
 }
 

@@ -119,7 +119,7 @@ const VALUES: [(&str, Shown); 10] = [
 impl Question {
     /// The facts that the decision is made from.
     fn contexts(&self) -> Contexts<'_> {
-        Contexts { key: self.key.as_deref().and_then(usable_key), override_arm: self.override_arm }
+        Contexts { key: self.key.as_deref().and_then(usable_key), override_arm: self.override_arm, facts: &[] }
     }
 }
 

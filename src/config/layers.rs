@@ -77,7 +77,9 @@ fn resolve(segments: &[&str], keys: &'static [Key], node: &Node) -> Resolved {
         return Err(("names a table, not a key".to_owned(), "name one of its keys behind `__`".to_owned()));
     };
     let name = first.to_lowercase();
-    let Some(key) = keys.iter().find(|key| key.name == name) else {
+    // The environment changes entries, it adds none.
+    let listed = |key: &&Key| key.name == name || (key.name == "*" && node.get(&name).is_some());
+    let Some(key) = keys.iter().find(listed) else {
         let guess = did_you_mean(&name, keys.iter().map(|key| key.name)).unwrap_or_default();
         return Err((format!("unknown key `{name}`"), guess));
     };

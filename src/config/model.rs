@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::domain::Arm;
+use crate::domain::condition::{Fact, Type};
 use crate::domain::decision::Policy;
 use crate::domain::{breaker, fallback, quality};
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub log: Log,
     /// Who asks, by kind.
     pub contexts: Vec<ContextKind>,
+    /// What conditions look at, by slot.
+    pub attributes: Vec<Attribute>,
     /// What is measured.
     pub metrics: Vec<Metric>,
     /// The upstreams.
@@ -168,6 +171,34 @@ pub enum Source {
     Cookie(String),
     /// A query parameter.
     Query(String),
+}
+
+/// An attribute of a kind: `[contexts.KIND]`, any key but `key`. Each kind's own key is one, too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attribute {
+    /// `user.tier`.
+    pub name: Arc<str>,
+    /// What it is read as.
+    pub kind: Type,
+    /// Where it is read.
+    pub place: Place,
+}
+
+/// Where an attribute is read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Place {
+    /// It is the key of a kind.
+    Key(ContextIndex),
+    /// A place that keys come from, too.
+    Source(Source),
+    /// A part of the path between slashes, counted from 1.
+    PathSegment(usize),
+    /// The address of the client.
+    ClientIp,
+    /// The request's method.
+    Method,
+    /// The file itself.
+    Constant(Fact<'static>),
 }
 
 /// `[metrics.NAME]`.

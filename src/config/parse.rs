@@ -50,6 +50,8 @@ pub(super) fn leaf(leaf: &Leaf, node: &Node) -> Parsed<()> {
         Leaf::Status => status(node).map(drop),
         Leaf::File => file(node).map(drop),
         Leaf::Secret => secret(node),
+        Leaf::Condition => condition(node),
+        Leaf::Constant => constant(node),
     }
 }
 
@@ -340,6 +342,28 @@ pub(super) fn file(node: &Node) -> Parsed<&str> {
         Some(text) if !text.is_empty() => Ok(text),
         Some(_) | None => expected(node, "expected the path of a file"),
     }
+}
+
+/// A table with a clause at least.
+fn condition(node: &Node) -> Parsed<()> {
+    match node.as_table() {
+        Some(table) if !table.is_empty() => Ok(()),
+        Some(_) => {
+            let help = "leave the key out for everybody".to_owned();
+            Err(Mistake { found: "found a condition without clauses".to_owned(), help })
+        }
+        None => expected(node, r#"expected a table of clauses, for example { user.tier = "premium" }"#),
+    }
+}
+
+/// A value that an attribute can have.
+fn constant(node: &Node) -> Parsed<()> {
+    let right = match &node.value {
+        Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Bool(_) => true,
+        Value::List(items) => items.iter().all(|item| item.as_text().is_some()),
+        Value::Other(_) | Value::Table(_) => false,
+    };
+    if right { Ok(()) } else { expected(node, "expected a string, a number, `true`, `false`, or a list of strings") }
 }
 
 /// A secret: a string, or a reference to a file.

@@ -35,8 +35,20 @@ fn value(node: &Node, kind: &'static Kind) -> Json {
         (Kind::Headers(kind), Value::Table(entries)) => {
             Json::Object(entries.iter().map(|(name, entry)| (name.clone(), value(&entry.node, kind))).collect())
         }
+        (Kind::Leaf(Leaf::Condition | Leaf::Constant), _) => whole(node),
         (Kind::List(kind), Value::List(items)) => items.iter().map(|node| value(node, kind)).collect(),
         (_, value) => scalar(value),
+    }
+}
+
+/// Everything below a node that holds no secrets.
+fn whole(node: &Node) -> Json {
+    match &node.value {
+        Value::Table(table) => table.iter().map(|(name, entry)| (name.clone(), whole(&entry.node))).collect(),
+        Value::List(items) => items.iter().map(whole).collect(),
+        value @ (Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Bool(_) | Value::Other(_)) => {
+            scalar(value)
+        }
     }
 }
 

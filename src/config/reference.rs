@@ -120,6 +120,8 @@ fn takes_leaf(leaf: &Leaf) -> String {
         Leaf::Status => "status".to_owned(),
         Leaf::Secret => "secret".to_owned(),
         Leaf::File => "file".to_owned(),
+        Leaf::Condition => "[condition](#conditions)".to_owned(),
+        Leaf::Constant => "string, number, boolean, list of strings".to_owned(),
         Leaf::Reference(table) => format!("name in `[{table}]`"),
     }
 }

@@ -46,6 +46,10 @@ fn table(keys: &'static [Key], requirements: Requirements) -> Json {
     let listed = keys.iter().filter(|key| key.name != "*");
     let properties: Map<String, Json> = listed.map(|key| (key.name.to_owned(), property(key, requirements))).collect();
     let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if let Some(any) = keys.iter().find(|key| key.name == "*") {
+        schema["propertyNames"] = json!({ "pattern": NAME });
+        schema["additionalProperties"] = property(any, requirements);
+    }
     let required: Vec<&str> = keys.iter().filter(|key| key.required).map(|key| key.name).collect();
     if !required.is_empty() && requirements == Requirements::Kept {
         schema["required"] = json!(required);
@@ -117,6 +121,11 @@ fn one(leaf: &Leaf) -> Json {
         Leaf::HeaderName => pattern(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
         Leaf::HeaderValue => pattern(r"^[^\r\n]*$"),
         Leaf::Method => pattern("^[A-Z-]+$"),
+        Leaf::Condition => json!({ "type": "object", "minProperties": 1 }),
+        Leaf::Constant => json!({ "anyOf": [
+            { "type": ["string", "number", "boolean"] },
+            { "type": "array", "items": { "type": "string" } },
+        ]}),
         Leaf::File => json!({ "type": "string", "minLength": 1 }),
         Leaf::Secret => json!({ "anyOf": [{ "type": "string" }, {
             "type": "object",

@@ -46,6 +46,10 @@ fn one_key(path: &str, name: &str, entry: &Entry, keys: &'static [Key], extent: 
         Some(key) if key.later => {
             sink.error(&entry.key, path, "not yet available", "it is in the design and comes later; leave it out");
         }
+        Some(key) if key.name == "*" => {
+            check_name(path, name, &entry.key, sink);
+            value(path, &entry.node, &key.kind, extent, sink);
+        }
         Some(key) => value(path, &entry.node, &key.kind, extent, sink),
     }
 }

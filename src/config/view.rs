@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 
 use super::ledger::Ledger;
-use super::node::{Node, Origin, Value};
+use super::node::{Entry, Node, Origin, Value};
 use super::parse;
 use super::sink::Sink;
 use super::spec::{self, Key, Kind, Leaf, join};
@@ -92,12 +92,32 @@ impl<'a> View<'a> {
     pub(super) fn named(&self, name: &str) -> Vec<(&'a str, Self)> {
         let Some((node, Kind::Named(keys))) = self.find(name) else { return Vec::new() };
         let entries = node.as_table().into_iter().flatten();
-        let view = |(entry_name, entry): (&'a String, &'a super::node::Entry)| {
+        let view = |(entry_name, entry): (&'a String, &'a Entry)| {
             let path = join(&self.path(name), entry_name);
             let pattern = join(&join(&self.pattern, name), "NAME");
             (entry_name.as_str(), Self { context: self.context, node: Some(&entry.node), keys, path, pattern })
         };
         entries.map(view).collect()
+    }
+
+    /// The entries that no key lists, where there may be any.
+    pub(super) fn others(&self) -> Vec<(&'a str, &'a Entry)> {
+        self.context.read.borrow_mut().insert(join(&self.pattern, "*"));
+        let entries = self.node.and_then(Node::as_table).into_iter().flatten();
+        let others = entries.filter(|(name, _)| !self.keys.iter().any(|key| key.name == name.as_str()));
+        others.map(|(name, entry)| (name.as_str(), entry)).collect()
+    }
+
+    /// The tables among them, in the order of their names.
+    pub(super) fn other_tables(&self) -> Vec<(&'a str, Self)> {
+        let Some(Key { kind: Kind::Table(keys), .. }) = self.keys.iter().find(|key| key.name == "*") else {
+            return Vec::new();
+        };
+        let view = |(name, entry): (&'a str, &'a Entry)| {
+            let (path, pattern) = (self.path(name), join(&self.pattern, "*"));
+            (name, Self { context: self.context, node: Some(&entry.node), keys, path, pattern })
+        };
+        self.others().into_iter().map(view).collect()
     }
 
     /// The items of a list with their nodes.

@@ -56,6 +56,11 @@ fn visit_value(path: &str, node: &Node, kind: &'static Kind, see: &mut impl FnMu
 pub(super) fn fill_defaults(node: &mut Node, keys: &'static [Key]) {
     let Some(table) = node.as_table_mut() else { return };
     for key in keys.iter().filter(|key| !key.later) {
+        if key.name == "*" {
+            let others = table.iter_mut().filter(|(name, _)| !keys.iter().any(|key| key.name == name.as_str()));
+            others.for_each(|(_, entry)| fill_value(&mut entry.node, &key.kind));
+            continue;
+        }
         if !table.contains_key(key.name)
             && let Some(default) = default_of(key)
         {

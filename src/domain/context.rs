@@ -2,6 +2,7 @@
 
 use super::Arm;
 use super::assignment::{Digest, MAX_KEY_BYTES};
+use super::condition::Facts;
 
 /// The facts about who asks, borrowed from the request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -10,6 +11,8 @@ pub struct Contexts<'a> {
     pub key: Option<&'a str>,
     /// What a tester's header with its key asks for.
     pub override_arm: Option<Arm>,
+    /// The attributes that conditions look at; empty where the route has none.
+    pub facts: &'a Facts<'a>,
 }
 
 impl Contexts<'_> {

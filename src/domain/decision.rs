@@ -5,11 +5,16 @@
 //! control. The function is pure: the proxy, `explain`, the API and the tests ask this one.
 //! The right to a probe is not taken here but by the exchange, since taking it is an act.
 
+mod trace;
+
 use std::collections::HashSet;
+
+pub use trace::{Step, trace};
 
 use super::Arm;
 use super::assignment::{Digest, Share};
 use super::breaker::View;
+use super::condition::{Clause, Slot};
 use super::context::Contexts;
 use super::percent::Percent;
 use super::quality;
@@ -28,6 +33,10 @@ pub enum Reason {
     Target,
     /// The key is in the holdout: control.
     Holdout,
+    /// The user is not eligible: control.
+    Condition,
+    /// A rule of the route matches: its arm, or its own percentage.
+    Rule,
     /// There is no key to split by: control.
     NoKey,
     /// The hash against the current percentage.
@@ -49,12 +58,14 @@ pub enum Reason {
 }
 
 /// The order in which assignment is decided; the first that applies wins.
-pub const ASSIGNMENT_ORDER: [Reason; 7] = [
+pub const ASSIGNMENT_ORDER: [Reason; 9] = [
     Reason::Disabled,
     Reason::Override,
     Reason::Forced,
     Reason::Target,
     Reason::Holdout,
+    Reason::Condition,
+    Reason::Rule,
     Reason::NoKey,
     Reason::Rollout,
 ];
@@ -64,12 +75,14 @@ pub const HEALTH_ORDER: [Reason; 4] = [Reason::BreakerOpen, Reason::RateLimited,
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Disabled,
         Self::Override,
         Self::Forced,
         Self::Target,
         Self::Holdout,
+        Self::Condition,
+        Self::Rule,
         Self::NoKey,
         Self::Rollout,
         Self::BreakerOpen,
@@ -90,6 +103,8 @@ impl Reason {
             Self::Forced => "forced",
             Self::Target => "target",
             Self::Holdout => "holdout",
+            Self::Condition => "condition",
+            Self::Rule => "rule",
             Self::NoKey => "no_key",
             Self::Rollout => "rollout",
             Self::BreakerOpen => "breaker_open",
@@ -120,6 +135,8 @@ pub struct Policy {
     pub targets: Targets,
     /// A share that always gets control, drawn with its own salt.
     pub holdout: Option<Holdout>,
+    /// Who may get the candidate, and which users get an arm or a percentage of their own.
+    pub targeting: Targeting,
     /// The share that the candidate serves.
     pub rollout: Share,
     /// Hashed behind the key.
@@ -142,6 +159,37 @@ pub struct Holdout {
     pub share: Share,
     /// The holdout's own salt: `"{route salt}:holdout"`.
     pub salt: Box<str>,
+}
+
+/// Conditions of one route.
+#[derive(Debug, Clone, Default)]
+pub struct Targeting {
+    /// Control serves where this does not hold.
+    pub eligible: Option<Clause>,
+    /// The first whose condition holds decides.
+    pub rules: Vec<Rule>,
+    /// The slots that the conditions look at, ascending; the others need not be filled.
+    pub slots: Box<[Slot]>,
+}
+
+/// `[[routes.NAME.rules]]`.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The name.
+    pub name: Box<str>,
+    /// Whom it is for.
+    pub condition: Clause,
+    /// What they get.
+    pub serve: Serve,
+}
+
+/// What a rule gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Serve {
+    /// An arm.
+    Arm(Arm),
+    /// The candidate for this share, drawn with the same bucket as the rollout.
+    Percent(Share),
 }
 
 /// What the decision needs to know of the candidate's health, read once a request.
@@ -175,6 +223,8 @@ pub struct Decision {
     pub reason: Reason,
     /// The percentage by which this was drawn, if a hash drew it.
     pub randomised: Option<Percent>,
+    /// The index of the rule that decided, if one did: what it draws is a stratum of its own.
+    pub rule: Option<usize>,
     /// The digest of the key under the route's salt; `None` without a key.
     pub digest: Option<Digest>,
 }
@@ -183,33 +233,73 @@ pub struct Decision {
 #[must_use]
 pub fn decide(policy: &Policy, contexts: &Contexts<'_>, health: &Health) -> Decision {
     let digest = contexts.digest(&policy.salt);
-    let (assigned, assigned_by) = assign(policy, contexts, digest.as_ref());
-    let randomised = (assigned_by == Reason::Rollout).then(|| policy.rollout.percent());
+    let Assignment { arm: assigned, by: assigned_by, randomised, rule } = assign(policy, contexts, digest.as_ref());
     let (serve, reason) =
         if assigned == Arm::Candidate { admit(assigned_by, health, digest.as_ref()) } else { (assigned, assigned_by) };
-    Decision { assigned, assigned_by, serve, reason, randomised, digest }
+    Decision { assigned, assigned_by, serve, reason, randomised, rule, digest }
 }
 
-fn assign(policy: &Policy, contexts: &Contexts<'_>, digest: Option<&Digest>) -> (Arm, Reason) {
+struct Assignment {
+    arm: Arm,
+    by: Reason,
+    randomised: Option<Percent>,
+    rule: Option<usize>,
+}
+
+impl Assignment {
+    const fn fixed(arm: Arm, by: Reason) -> Self {
+        Self { arm, by, randomised: None, rule: None }
+    }
+
+    fn drawn(share: Share, digest: &Digest, by: Reason) -> Self {
+        let arm = if share.contains(digest.bucket()) { Arm::Candidate } else { Arm::Control };
+        Self { arm, by, randomised: Some(share.percent()), rule: None }
+    }
+}
+
+fn assign(policy: &Policy, contexts: &Contexts<'_>, digest: Option<&Digest>) -> Assignment {
     if !policy.enabled {
-        return (Arm::Control, Reason::Disabled);
+        return Assignment::fixed(Arm::Control, Reason::Disabled);
     }
     if let Some(arm) = contexts.override_arm {
-        return (arm, Reason::Override);
+        return Assignment::fixed(arm, Reason::Override);
     }
     if let Some(arm) = policy.forced {
-        return (arm, Reason::Forced);
+        return Assignment::fixed(arm, Reason::Forced);
     }
     if let Some(arm) = contexts.key.and_then(|key| policy.targets.arm_of(key)) {
-        return (arm, Reason::Target);
+        return Assignment::fixed(arm, Reason::Target);
     }
     if held_out(policy, contexts) {
-        return (Arm::Control, Reason::Holdout);
+        return Assignment::fixed(Arm::Control, Reason::Holdout);
+    }
+    if let Some(targeted) = policy.targeting.assign(contexts, digest) {
+        return targeted;
     }
     match digest {
-        None => (Arm::Control, Reason::NoKey),
-        Some(digest) if policy.rollout.contains(digest.bucket()) => (Arm::Candidate, Reason::Rollout),
-        Some(_) => (Arm::Control, Reason::Rollout),
+        None => Assignment::fixed(Arm::Control, Reason::NoKey),
+        Some(digest) => Assignment::drawn(policy.rollout, digest, Reason::Rollout),
+    }
+}
+
+impl Targeting {
+    /// What the conditions say; `None` leaves it to the rollout.
+    fn assign(&self, contexts: &Contexts<'_>, digest: Option<&Digest>) -> Option<Assignment> {
+        if self.eligible.as_ref().is_some_and(|condition| !condition.evaluate(contexts.facts).holds()) {
+            return Some(Assignment::fixed(Arm::Control, Reason::Condition));
+        }
+        let (index, rule) = self.matching(contexts)?;
+        let assignment = match (rule.serve, digest) {
+            (Serve::Arm(arm), _) => Assignment::fixed(arm, Reason::Rule),
+            (Serve::Percent(share), Some(digest)) => Assignment::drawn(share, digest, Reason::Rule),
+            // The rule is for this user, but there is nothing to draw with.
+            (Serve::Percent(_), None) => Assignment::fixed(Arm::Control, Reason::NoKey),
+        };
+        Some(Assignment { rule: Some(index), ..assignment })
+    }
+
+    fn matching(&self, contexts: &Contexts<'_>) -> Option<(usize, &Rule)> {
+        self.rules.iter().enumerate().find(|(_, rule)| rule.condition.evaluate(contexts.facts).holds())
     }
 }
 
@@ -268,119 +358,6 @@ impl Targets {
             None
         }
     }
-}
-
-/// One step of a decision, for people: what was asked, and whether it decided.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Step {
-    /// The reason that this step would have given.
-    pub step: Reason,
-    /// Whether it decided.
-    pub decided: bool,
-    /// What was found.
-    pub found: String,
-}
-
-/// The trace of a decision: every step up to the one that decided, first assignment, then health.
-#[must_use]
-pub fn trace(policy: &Policy, contexts: &Contexts<'_>, health: &Health, decision: &Decision) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for step in ASSIGNMENT_ORDER {
-        let decided = step == decision.assigned_by;
-        steps.push(Step { step, decided, found: assignment_found(step, policy, contexts, decision) });
-        if decided {
-            break;
-        }
-    }
-    if decision.assigned == Arm::Candidate {
-        for step in HEALTH_ORDER {
-            let decided = step == decision.reason;
-            steps.push(Step { step, decided, found: health_found(step, health, decision) });
-            if decided {
-                break;
-            }
-        }
-    }
-    steps
-}
-
-fn assignment_found(step: Reason, policy: &Policy, contexts: &Contexts<'_>, decision: &Decision) -> String {
-    match step {
-        Reason::Disabled => format!("enabled is {}", policy.enabled),
-        Reason::Override => contexts.override_arm.map_or("no override".into(), |arm| format!("override to {arm}")),
-        Reason::Forced => policy.forced.map_or("forced is not set".into(), |arm| format!("forced to {arm}")),
-        Reason::Target => match contexts.key.and_then(|key| policy.targets.arm_of(key)) {
-            Some(arm) => format!("the key is listed for {arm}"),
-            None => "the key is not listed".into(),
-        },
-        Reason::Holdout => match &policy.holdout {
-            None => "no holdout".into(),
-            Some(holdout) => match contexts.digest(&holdout.salt) {
-                None => "no key to draw with".into(),
-                Some(digest) => compare(digest.bucket().percentage(), holdout.share),
-            },
-        },
-        Reason::NoKey => if contexts.key.is_some() { "there is a key" } else { "there is no key" }.into(),
-        Reason::Rollout => match decision.digest {
-            None => "no key to draw with".into(),
-            Some(digest) => compare(digest.bucket().percentage(), policy.rollout),
-        },
-        Reason::BreakerOpen
-        | Reason::RateLimited
-        | Reason::QualityGate
-        | Reason::Busy
-        | Reason::BreakerProbe
-        | Reason::QualityProbe
-        | Reason::Fallback => String::new(),
-    }
-}
-
-fn health_found(step: Reason, health: &Health, decision: &Decision) -> String {
-    if matches!(decision.assigned_by, Reason::Override | Reason::Forced) && step != Reason::Busy {
-        return format!("not asked: {} goes past it", decision.assigned_by.as_str());
-    }
-    match step {
-        Reason::BreakerOpen => match health.breaker {
-            View::Pass => "the breaker is closed".into(),
-            View::Recovering(share) => format!("the breaker closed a short while ago and admits {}", share.percent()),
-            View::ProbeDue => "the breaker is half open; the next request may be its probe".into(),
-            View::Refuse => "the breaker is open".into(),
-        },
-        Reason::RateLimited => if health.rate_limited {
-            "the backend asked to be left alone"
-        } else {
-            "the backend did not ask to be left alone"
-        }
-        .into(),
-        Reason::QualityGate => match health.gate {
-            None => "no quality gate".into(),
-            Some((quality::Position::Open, _)) => "the quality gate is open".into(),
-            Some((quality::Position::Shut, _)) => "the quality gate is shut".into(),
-            Some((quality::Position::Probing, share)) => {
-                format!("the quality gate is shut and {} of the cohort probe", share.percent())
-            }
-        },
-        Reason::Busy => if health.busy { "the backend is at its max_in_flight" } else { "the backend has room" }.into(),
-        Reason::Disabled
-        | Reason::Override
-        | Reason::Forced
-        | Reason::Target
-        | Reason::Holdout
-        | Reason::NoKey
-        | Reason::Rollout
-        | Reason::BreakerProbe
-        | Reason::QualityProbe
-        | Reason::Fallback => String::new(),
-    }
-}
-
-fn compare(percentage: f64, share: Share) -> String {
-    let percent = share.percent();
-    if percent == Percent::ZERO {
-        return format!("{percentage:.6} with 0 %, which serves nobody");
-    }
-    let relation = if percentage <= percent.get() { "<=" } else { ">" };
-    format!("{percentage:.6} {relation} {percent}")
 }
 
 #[cfg(test)]

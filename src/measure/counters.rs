@@ -278,9 +278,14 @@ impl RouteTotals {
 
 const fn is_drawn(reason: Reason) -> bool {
     match reason {
-        Reason::Disabled | Reason::Override | Reason::Forced | Reason::Target | Reason::Holdout | Reason::NoKey => {
-            false
-        }
+        Reason::Disabled
+        | Reason::Override
+        | Reason::Forced
+        | Reason::Target
+        | Reason::Holdout
+        | Reason::Condition
+        | Reason::Rule
+        | Reason::NoKey => false,
         Reason::Rollout
         | Reason::BreakerOpen
         | Reason::RateLimited

@@ -67,7 +67,7 @@ pub(crate) async fn serve(
     };
     let trusted = peer.is_trusted(&snapshot);
     let who = identify(&worker, &snapshot, route, &parts, trusted);
-    let contexts = Contexts { key: who.key.as_deref(), override_arm: who.override_arm };
+    let contexts = Contexts { key: who.key.as_deref(), override_arm: who.override_arm, facts: &[] };
     let (decision, lease) = decide(&snapshot, route, &contexts, arrived);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);

@@ -243,6 +243,8 @@ fn assigned(headers: &HeaderMap) -> Option<Arm> {
         | Reason::Forced
         | Reason::Target
         | Reason::Holdout
+        | Reason::Condition
+        | Reason::Rule
         | Reason::NoKey
         | Reason::Rollout => Some(served),
     }

@@ -3,15 +3,20 @@
 //! Every part is built as far as it goes, so that one mistake does not hide another. `None` stands
 //! for a part with a mistake that is already in the report.
 
+mod attribute;
 mod backend;
+mod condition;
 mod matches;
 mod policy;
 mod route;
 mod server;
+mod targeting;
 
 use std::path::PathBuf;
 
-use super::model::{Admin, Backend, Config, ContextKind, Limits, Listen, Log, Metric, Observe, Route, Shutdown};
+use super::model::{
+    Admin, Attribute, Backend, Config, ContextKind, Limits, Listen, Log, Metric, Observe, Route, Shutdown,
+};
 use super::node::Node;
 use super::report::did_you_mean;
 use super::view::{Context, View};
@@ -26,6 +31,7 @@ pub(super) struct Parts {
     shutdown: Shutdown,
     log: Log,
     contexts: Vec<ContextKind>,
+    attributes: Vec<Attribute>,
     metrics: Vec<Metric>,
     backends: Vec<Backend>,
     routes: Vec<Route>,
@@ -34,8 +40,23 @@ pub(super) struct Parts {
 impl Parts {
     /// The whole, with the hash of and the paths to everything that was read.
     pub(super) fn with_provenance(self, hash: String, watched: Vec<PathBuf>) -> Config {
-        let Self { listen, observe, admin, limits, shutdown, log, contexts, metrics, backends, routes } = self;
-        Config { listen, observe, admin, limits, shutdown, log, contexts, metrics, backends, routes, hash, watched }
+        let Self { listen, observe, admin, limits, shutdown, log, contexts, attributes, metrics, backends, routes } =
+            self;
+        Config {
+            listen,
+            observe,
+            admin,
+            limits,
+            shutdown,
+            log,
+            contexts,
+            attributes,
+            metrics,
+            backends,
+            routes,
+            hash,
+            watched,
+        }
     }
 }
 
@@ -60,10 +81,13 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
     let names = Names { backends: names(&backends), contexts: names(&contexts), metrics: names(&metrics) };
+    let known = attribute::all(&contexts);
+    let mut conditions = condition::Conditions::new(&known, &names.contexts, root.table("segments"));
+    conditions.compile_segments();
     let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view)));
     let metrics = all(metrics.iter().map(|(name, view)| server::metric(name, view)));
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
-    let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built)));
+    let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)));
     if routes.is_empty() {
         // An empty file is what a reader sees while an editor writes: never a reason to drop all routes.
         root.error("routes", "there is no route", "add a table [routes.NAME] with `path`, `control` and `candidate`");
@@ -78,6 +102,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         shutdown: shutdown?,
         log: log?,
         contexts: contexts?,
+        attributes: all(known.into_iter().map(|known| known.attribute))?,
         metrics: metrics?,
         backends: all(built)?,
         routes: built_routes?,

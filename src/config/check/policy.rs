@@ -7,13 +7,13 @@ use crate::config::view::View;
 use crate::domain::Arm;
 use crate::domain::assignment::{MAX_KEY_BYTES, Share};
 use crate::domain::context::usable_key;
-use crate::domain::decision::{Holdout, Policy, Targets};
+use crate::domain::decision::{Holdout, Policy, Targeting, Targets};
 use crate::domain::percent::Percent;
 
 /// What follows a route's salt in its holdout's.
 const HOLDOUT_SUFFIX: &str = ":holdout";
 
-pub(super) fn of(name: &str, view: &View<'_>, candidate_off: bool) -> Option<Policy> {
+pub(super) fn of(name: &str, view: &View<'_>, candidate_off: bool, targeting: Option<Targeting>) -> Option<Policy> {
     let enabled = view.boolean("enabled");
     let forced = view.word("forced").and_then(Arm::parse);
     let targets = targets(&view.table("targets"));
@@ -30,6 +30,7 @@ pub(super) fn of(name: &str, view: &View<'_>, candidate_off: bool) -> Option<Pol
         targets,
         holdout: (holdout != Percent::ZERO)
             .then(|| Holdout { share: Share::new(holdout), salt: format!("{salt}{HOLDOUT_SUFFIX}").into() }),
+        targeting: targeting?,
         rollout: Share::new(rollout?),
         salt: salt.into(),
     })

@@ -11,12 +11,19 @@ use crate::domain::fallback::{self, Cause, Replay};
 use crate::domain::percent::Percent;
 use crate::domain::quality;
 
-use super::{Names, matches, policy, reference};
+use super::condition::Conditions;
+use super::{Names, matches, policy, reference, targeting};
 
 /// Shortest override key, in bytes.
 const MIN_OVERRIDE_KEY: usize = 8;
 
-pub(super) fn route(name: &str, view: &View<'_>, names: &Names<'_>, backends: &[Option<Backend>]) -> Option<Route> {
+pub(super) fn route(
+    name: &str,
+    view: &View<'_>,
+    names: &Names<'_>,
+    backends: &[Option<Backend>],
+    conditions: &mut Conditions<'_>,
+) -> Option<Route> {
     let matches = matches::of(view);
     let control = reference(view, "control", "backend", &names.backends);
     let candidate = reference(view, "candidate", "backend", &names.backends);
@@ -25,7 +32,12 @@ pub(super) fn route(name: &str, view: &View<'_>, names: &Names<'_>, backends: &[
     }
     let candidate_off = off(view, control, candidate, backends);
     let split_by = reference(view, "split_by", "kind in [contexts]", &names.contexts);
-    let policy = policy::of(name, view, candidate_off);
+    if let Some(kind) = split_by.filter(|kind| !conditions.has_key(*kind)) {
+        let found = format!("the kind {:?} has no key", names.contexts[kind]);
+        view.error("split_by", found, r#"for example key = [{ header = "x-user-id" }] in its table"#);
+    }
+    let targeting = targeting::of(view, conditions);
+    let policy = policy::of(name, view, candidate_off, targeting);
     let override_header = view.optional_table("override").map(|view| override_of(&view));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
     let fallback = fallback_of(&view.table("fallback"));

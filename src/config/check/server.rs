@@ -8,6 +8,8 @@ use crate::config::model::{
 use crate::config::parse;
 use crate::config::view::View;
 
+use super::condition;
+
 /// Shortest bearer token, in bytes.
 const MIN_TOKEN: usize = 16;
 /// Shortest key of the user hash, in bytes.
@@ -99,6 +101,10 @@ pub(super) fn state(view: &View<'_>) {
 
 pub(super) fn context(name: &str, view: &View<'_>) -> Option<ContextKind> {
     let sources = view.tables("key");
+    if let Some(word) = condition::RESERVED.iter().find(|word| **word == name) {
+        let found = format!("`{word}` cannot be the name of a kind");
+        view.error("", found, "in conditions it has a meaning of its own");
+    }
     if view.is_empty_list("key") {
         view.error("key", "no source", r#"for example key = [{ header = "x-user-id" }]"#);
     }
@@ -126,7 +132,7 @@ fn source_of(context: &View<'_>, view: &View<'_>) -> Option<Source> {
     Some(source)
 }
 
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"=;,&\"#".contains(&byte))
 }
 

@@ -96,6 +96,10 @@ pub enum Leaf {
     File,
     /// The name of an entry in another table.
     Reference(&'static str),
+    /// A table of clauses; what they compare is judged when the whole is built.
+    Condition,
+    /// A string, a number, `true` or `false`, or a list of strings.
+    Constant,
 }
 
 impl Key {
@@ -134,7 +138,10 @@ impl Leaf {
     /// Whether a bare word from the environment can be meant as a string.
     #[must_use]
     pub const fn is_text(&self) -> bool {
-        !matches!(self, Self::Integer(..) | Self::Float(..) | Self::Bool | Self::Status)
+        !matches!(
+            self,
+            Self::Integer(..) | Self::Float(..) | Self::Bool | Self::Status | Self::Condition | Self::Constant
+        )
     }
 }
 
@@ -241,3 +248,5 @@ const METHOD: Kind = Kind::Leaf(Leaf::Method);
 const STATUS: Kind = Kind::Leaf(Leaf::Status);
 const SECRET: Kind = Kind::Leaf(Leaf::Secret);
 const FILE: Kind = Kind::Leaf(Leaf::File);
+const CONDITION: Kind = Kind::Leaf(Leaf::Condition);
+const CONSTANT: Kind = Kind::Leaf(Leaf::Constant);

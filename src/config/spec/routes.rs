@@ -1,8 +1,8 @@
 //! `[routes.NAME]`.
 
 use super::{
-    BOOL, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, Key, Kind, METHOD, PATH, PERCENT, SECOND, SECRET, TEXT, WAIT,
-    duration, float, integer, reference, size, word,
+    BOOL, CONDITION, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, Key, Kind, METHOD, PATH, PERCENT, SECOND, SECRET,
+    TEXT, WAIT, duration, float, integer, reference, size, word,
 };
 
 pub(super) const ROUTE: &[Key] = &[
@@ -17,6 +17,12 @@ pub(super) const ROUTE: &[Key] = &[
     Key::new("forced", word(&["control", "candidate"]), "Everybody to this arm."),
     Key::new("targets", Kind::Table(TARGETS), "Keys that always get one arm."),
     Key::new("holdout", PERCENT, "Percent of users that always get control, drawn with their own salt.").or("0.0"),
+    Key::new("eligible", CONDITION, "Who may get the candidate at all; control serves the others."),
+    Key::new(
+        "rules",
+        Kind::List(&Kind::Table(RULE)),
+        "Conditions with an arm or a percentage of their own. The first that holds decides.",
+    ),
     Key::new("missing_key", word(&["control", "cookie"]), "Without a key: control, or a sticky anonymous id.")
         .or("control"),
     Key::new("override", Kind::Table(OVERRIDE), "Lets testers choose their arm: `candidate KEY`.").optional(),
@@ -34,8 +40,6 @@ pub(super) const ROUTE: &[Key] = &[
         "Who is told which arm served: trusted peers, everybody, nobody.",
     )
     .or("trusted"),
-    Key::later("eligible", "Who may get the candidate at all."),
-    Key::later("rules", "Conditions with an arm or a percentage of their own."),
     Key::later("values", "What a flag hands out."),
     Key::later("guards", "Conditions that alert, hold or roll back."),
     Key::later("exclusive", "Slots of a group of routes."),
@@ -48,6 +52,13 @@ pub(super) const ROUTE: &[Key] = &[
 const TARGETS: &[Key] = &[
     Key::new("control", Kind::List(&TEXT), "Keys that get control.").or("[]"),
     Key::new("candidate", Kind::List(&TEXT), "Keys that get the candidate.").or("[]"),
+];
+
+const RULE: &[Key] = &[
+    Key::new("name", TEXT, "The name, for explanations.").required(),
+    Key::new("if", CONDITION, "Whom it is for.").required(),
+    Key::new("serve", word(&["control", "candidate"]), "The arm that they get."),
+    Key::new("percent", PERCENT, "Instead of `serve`: percent of them that get the candidate."),
 ];
 
 const OVERRIDE: &[Key] = &[

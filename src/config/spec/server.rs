@@ -1,8 +1,8 @@
 //! The top of the tree, and the keys that concern the process rather than a route.
 
 use super::{
-    ADDRESS, BOOL, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND, SECRET, TEXT,
-    WAIT_OR_NONE, backends, duration, float, integer, routes, size, word, words,
+    ADDRESS, BOOL, CONDITION, CONSTANT, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND,
+    SECRET, TEXT, WAIT_OR_NONE, backends, duration, float, integer, routes, size, word, words,
 };
 
 /// The whole file.
@@ -15,10 +15,10 @@ pub static ROOT: &[Key] = &[
     Key::new("log", Kind::Table(LOG), "Log and access log, as JSON lines."),
     Key::new("state", Kind::Table(STATE), "Where the state of rollouts is kept."),
     Key::new("contexts", Kind::Named(CONTEXT), "Who asks, by kind. Without any, `user` is read from `x-user-id`."),
+    Key::new("segments", Kind::Table(SEGMENTS), "Conditions with a name, which routes and each other refer to."),
     Key::new("metrics", Kind::Named(METRIC), "What is measured of the answers."),
     Key::new("backends", Kind::Named(backends::BACKEND), "The upstreams."),
     Key::new("routes", Kind::Named(routes::ROUTE), "Which requests are split, between which backends, and how."),
-    Key::later("segments", "Named conditions."),
     Key::later("judge", "A webhook that scores answers."),
     Key::later("webhooks", "Where alerts and transitions are sent."),
     Key::later("prices", "Prices of tokens, by model."),
@@ -110,10 +110,33 @@ const STATE: &[Key] =
         .or("memory")];
 
 const CONTEXT: &[Key] = &[
-    Key::new("key", Kind::List(&Kind::Table(SOURCE)), "Where the key comes from: the first that is present.")
-        .required(),
-    Key::later("*", "Attributes for targeting."),
+    Key::new(
+        "key",
+        Kind::List(&Kind::Table(SOURCE)),
+        "Where the key comes from: the first that is present. A kind that splits needs one; conditions name it, too.",
+    ),
+    Key::new("*", Kind::Table(ATTRIBUTE), "An attribute for conditions: one source and a type.").optional(),
 ];
+
+const ATTRIBUTE: &[Key] = &[
+    Key::new("header", HEADER_NAME, "A request header; counts only from trusted peers."),
+    Key::new("cookie", TEXT, "A cookie."),
+    Key::new("query", TEXT, "A query parameter."),
+    Key::new("path_segment", integer(1, 64), "A part of the path between slashes, counted from 1."),
+    Key::new("client_ip", BOOL, "The address of the client, through `listen.trusted_proxies`."),
+    Key::new("method", BOOL, "The request's method."),
+    Key::new("const", CONSTANT, "Always this."),
+    Key::new(
+        "type",
+        word(&["string", "number", "boolean", "list", "timestamp", "semver"]),
+        "What it is read as. What cannot be read so is missing. A list has commas, a timestamp is RFC 3339.",
+    )
+    .or("string"),
+    Key::later("jwt", "A claim of a token."),
+    Key::later("json", "A pointer into the request body."),
+];
+
+const SEGMENTS: &[Key] = &[Key::new("*", CONDITION, "The condition.")];
 
 const SOURCE: &[Key] = &[
     Key::new("header", HEADER_NAME, "A request header; counts only from trusted peers."),

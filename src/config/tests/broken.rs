@@ -55,7 +55,7 @@ fn process() {
         ("source in no list", "[contexts.user]\nkey = { header = \"x-a\" }\n"),
         (
             "attribute that comes later",
-            "[contexts.user]\nkey = [{ header = \"x-a\" }]\ntier = { header = \"x-tier\" }\n",
+            "[contexts.user]\nkey = [{ header = \"x-a\" }]\ntier = { jwt = \"/tier\" }\nquery = { json = \"/query\" }\n",
         ),
         (
             "metric of a kind that comes later",
@@ -122,7 +122,7 @@ fn routes() {
         ("not a number", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = nan }\n"),
         ("stages come later", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = 1, stages = [] }\n"),
         (
-            "rules come later",
+            "guards come later, a rule has a name and a condition",
             "control = \"a\"\ncandidate = \"b\"\nguards = {}\n[[routes.r.rules]]\nserve = \"control\"\n",
         ),
         (

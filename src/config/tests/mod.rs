@@ -1,6 +1,7 @@
 //! Tests of everything between a text and a `Config`.
 
 mod broken;
+mod conditions;
 mod keys;
 mod layers;
 mod pages;

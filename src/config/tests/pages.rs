@@ -53,7 +53,7 @@ fn the_schema_refuses_mistakes_of_shape() {
         "[routes.r]\ncontrol = \"a\"\n",
         "[routes.R]\ncontrol = \"a\"\ncandidate = \"b\"\n",
         "[routes.r]\ncontrol = \"a\"\ncandidate = \"b\"\nforced = \"c\"\n",
-        "[routes.r]\ncontrol = \"a\"\ncandidate = \"b\"\nrules = []\n",
+        "[routes.r]\ncontrol = \"a\"\ncandidate = \"b\"\nguards = []\n",
         "[backends.a]\nurl = \"ftp://a\"\n",
         "[admin.tokens.a]\nrole = \"admin\"\ntoken = { path = \"x\" }\n",
         "[profiles.dev.listen]\nport = 1\n",

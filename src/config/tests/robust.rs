@@ -25,6 +25,12 @@ fn pieces() -> impl Strategy<Value = String> {
         Just("[[routes.r.rollout]]\n".to_owned()),
         Just("[profiles.p.listen]\n".to_owned()),
         Just("url = \"\"\n".to_owned()),
+        Just(
+            "[segments]\nx = { segment = \"x\" }\ny = { any = [{}, 1], user.key = { regex = \"(\", gt = [[]] } }\n"
+                .to_owned()
+        ),
+        Just("eligible = { not = { not = {} }, segment = 1, a.b.c.d = 1, \".\" = [] }\n".to_owned()),
+        Just("rules = [{ if = { user.key = [] } }, {}]\n".to_owned()),
         Just("urls = [1, \"\", {}, { url = 1 }]\n".to_owned()),
         Just("headers = { \"ä\" = [], x = { file = \"\" } }\n".to_owned()),
         Just("key = [{}, 1, { header = 1 }]\n".to_owned()),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::condition::{Fact, Operand, Operator, Predicate, Type};
 
 fn percent(value: f64) -> Percent {
     Percent::new(value).expect("a share")
@@ -13,13 +14,14 @@ fn policy() -> Policy {
             candidate: HashSet::from(["demo@example.com".into()]),
         },
         holdout: None,
+        targeting: Targeting::default(),
         rollout: Share::new(percent(50.0)),
         salt: "answers".into(),
     }
 }
 
 fn user(key: &str) -> Contexts<'_> {
-    Contexts { key: Some(key), override_arm: None }
+    Contexts { key: Some(key), ..Contexts::default() }
 }
 
 /// A key that the hash puts in this arm at 50 %.
@@ -33,7 +35,7 @@ fn key_in(arm: Arm) -> String {
 #[test]
 fn the_first_that_applies_decides() {
     let everything = Policy { enabled: false, forced: Some(Arm::Candidate), ..policy() };
-    let insisting = Contexts { key: Some("cautious"), override_arm: Some(Arm::Candidate) };
+    let insisting = Contexts { key: Some("cautious"), override_arm: Some(Arm::Candidate), ..Contexts::default() };
     let rows = [
         (&everything, insisting, Arm::Control, Reason::Disabled),
         (&Policy { enabled: true, ..everything.clone() }, insisting, Arm::Candidate, Reason::Override),
@@ -95,7 +97,7 @@ fn forced_and_override_go_past_breaker_and_gate_but_not_past_the_bulkhead() {
     let shut = Some((quality::Position::Shut, Share::new(percent(10.0))));
     let ill = Health { breaker: View::Refuse, rate_limited: true, gate: shut, busy: false };
     let forced = Policy { forced: Some(Arm::Candidate), ..policy() };
-    let overriding = Contexts { key: None, override_arm: Some(Arm::Candidate) };
+    let overriding = Contexts { key: None, override_arm: Some(Arm::Candidate), ..Contexts::default() };
     for (policy, contexts) in [(&forced, user("u")), (&policy(), overriding)] {
         assert_eq!(decide(policy, &contexts, &ill).serve, Arm::Candidate);
         assert_eq!(decide(policy, &contexts, &Health { busy: true, ..ill }).reason, Reason::Busy);
@@ -124,6 +126,75 @@ fn a_probing_gate_lets_a_part_of_the_cohort_through_and_a_recovering_breaker_too
     }
 }
 
+/// `user.tier` in slot 0 is this word.
+fn tier_is(tier: &str) -> Clause {
+    let predicate = Predicate::new(Operator::Eq, Type::String, Operand::Text(tier.to_owned()));
+    Clause::Attribute { slot: 0, name: "user.tier".into(), predicate: predicate.expect("a comparison") }
+}
+
+fn rule(name: &str, tier: &str, serve: Serve) -> Rule {
+    Rule { name: name.into(), condition: tier_is(tier), serve }
+}
+
+fn targeted() -> Policy {
+    let rules = vec![
+        rule("paying", "premium", Serve::Arm(Arm::Candidate)),
+        rule("premium again", "premium", Serve::Arm(Arm::Control)),
+        rule("some", "starter", Serve::Percent(Share::new(percent(20.0)))),
+    ];
+    let eligible = Some(Clause::Not(Box::new(tier_is("trial"))));
+    let targeting = Targeting { eligible, rules, slots: Box::new([0]) };
+    Policy { targeting, rollout: Share::new(Percent::ZERO), ..policy() }
+}
+
+#[test]
+fn eligibility_comes_before_rules_and_the_first_rule_that_matches_decides() {
+    let policy = targeted();
+    let rows = [
+        (Some("trial"), Arm::Control, Reason::Condition, None),
+        (None, Arm::Control, Reason::Condition, None),
+        (Some("premium"), Arm::Candidate, Reason::Rule, Some(0)),
+        (Some("enterprise"), Arm::Control, Reason::Rollout, None),
+    ];
+    for (tier, arm, reason, rule) in rows {
+        let facts = [tier.map(|tier| Fact::Text(tier.into()))];
+        let contexts = Contexts { facts: &facts, ..user("u") };
+        let decision = decide(&policy, &contexts, &Health::WELL);
+        assert_eq!((decision.assigned, decision.assigned_by, decision.rule), (arm, reason, rule), "{tier:?}");
+        assert_eq!(decision.randomised.is_some(), reason == Reason::Rollout);
+        let steps = trace(&policy, &contexts, &Health::WELL, &decision);
+        let decided: Vec<Reason> = steps.iter().filter(|step| step.decided).map(|step| step.step).collect();
+        assert_eq!(decided, [reason], "{tier:?}");
+    }
+}
+
+#[test]
+fn a_rule_with_a_percentage_draws_by_its_own() {
+    let policy = targeted();
+    let facts = [Some(Fact::Text("starter".into()))];
+    let mut served = 0;
+    for n in 0..10_000 {
+        let key = format!("user_{n}");
+        let decision = decide(&policy, &Contexts { facts: &facts, ..user(&key) }, &Health::WELL);
+        assert_eq!((decision.assigned_by, decision.rule), (Reason::Rule, Some(2)));
+        assert_eq!(decision.randomised, Some(percent(20.0)));
+        let bucket = Digest::of(key.as_bytes(), policy.salt.as_bytes()).bucket();
+        assert_eq!(decision.assigned == Arm::Candidate, bucket.percentage() <= 20.0, "the rollout's bucket");
+        served += usize::from(decision.assigned == Arm::Candidate);
+    }
+    assert!((1_868..=2_132).contains(&served), "{served}");
+    let without_key = Contexts { facts: &facts, ..Contexts::default() };
+    assert_eq!(decide(&policy, &without_key, &Health::WELL).reason, Reason::NoKey);
+}
+
+#[test]
+fn a_rule_does_not_go_past_the_breaker() {
+    let facts = [Some(Fact::Text("premium".into()))];
+    let health = Health { breaker: View::Refuse, ..Health::WELL };
+    let decision = decide(&targeted(), &Contexts { facts: &facts, ..user("u") }, &health);
+    assert_eq!((decision.assigned, decision.reason), (Arm::Candidate, Reason::BreakerOpen));
+}
+
 #[test]
 fn the_trace_ends_where_it_was_decided() {
     let key = key_in(Arm::Candidate);
@@ -139,6 +210,8 @@ fn the_trace_ends_where_it_was_decided() {
             "forced",
             "target",
             "holdout",
+            "condition",
+            "rule",
             "no_key",
             "rollout",
             "breaker_open",
