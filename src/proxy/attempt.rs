@@ -1,19 +1,19 @@
 //! One try at one backend: an address, a connection, the request, the head of the answer.
 //!
 //! A connection from the pool may have been closed by the other side in the very moment we use it.
-//! Then the request is sent once more on a fresh one, if it was never sent or may be repeated; that
-//! is still the same attempt.
+//! Then the request is sent once more on a fresh one: here if it was never written, by the exchange if
+//! it may be repeated. That is still the same attempt.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
-use super::pool::{Pooled, Sender};
+use super::pool::Sender;
 use super::problem::Problem;
 use super::reply::Connection;
 use super::timer::Timer;
@@ -23,10 +23,6 @@ use crate::clock;
 use crate::config::model::{Backend, Timeouts};
 use crate::domain::fallback::Cause;
 use crate::upstream::{Address, ConnectError};
-
-/// A pooled connection idle for less than this is taken to be alive: the request is sent without
-/// keeping a copy for a second sending.
-const SURELY_ALIVE: Duration = Duration::from_millis(500);
 
 /// Idle keep-alive connections read at most this much ahead.
 const UPSTREAM_BUFFER_BYTES: usize = 256 * 1024;
@@ -38,6 +34,25 @@ pub(crate) enum Failure {
     Backend(Cause, Problem),
     /// The client's body was too large, stopped, or broke.
     Client(ClientFault),
+}
+
+/// The connection broke before an answer.
+pub(crate) const RESET: Failure = Failure::Backend(Cause::Reset, Problem::Reset);
+
+/// Why a sending gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// It failed.
+    Failed(Failure),
+    /// A pooled connection broke without a word, as it does when the other side closes it in the very
+    /// moment it is used. Whether the request was read is not known.
+    Stale,
+}
+
+impl From<Failure> for SendError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// What the client did.
@@ -57,7 +72,6 @@ pub(crate) struct Outgoing {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) upload: Option<SharedUpload>,
-    pub(crate) idempotent: bool,
 }
 
 /// The head of an answer, with the connection that its body comes on.
@@ -75,29 +89,26 @@ pub(crate) struct Try<'a> {
 }
 
 impl Try<'_> {
-    /// Sends the request `now` and waits for the head of the answer.
-    pub(crate) async fn send(&self, outgoing: Outgoing, now: Instant, timer: &mut Timer) -> Result<Answer, Failure> {
-        let Some(Pooled { sender, idle_for }) = self.worker.pool().take(self.address.id, now) else {
-            return self.send_fresh(outgoing, timer).await;
+    /// Sends the request `now`, on a pooled connection if there is one, and waits for the head of the
+    /// answer. One that was never written goes out again on a fresh connection.
+    pub(crate) async fn send(&self, outgoing: Outgoing, now: Instant, timer: &mut Timer) -> Result<Answer, SendError> {
+        let Some(sender) = self.worker.pool().take(self.address.id, now) else {
+            return Ok(Box::pin(self.send_fresh(outgoing, timer)).await?);
         };
-        let may_repeat = outgoing.idempotent && idle_for >= SURELY_ALIVE;
-        let copy = may_repeat.then(|| outgoing.copy());
         match self.exchange(sender, outgoing, now, timer).await {
             Ok(answer) => Ok(answer),
-            Err(Broken::Unsent(outgoing)) => self.send_fresh(*outgoing, timer).await,
-            Err(Broken::Failed(Failure::Backend(Cause::Reset, problem))) => match copy.filter(Outgoing::can_send) {
-                Some(copy) => self.send_fresh(copy, timer).await,
-                None => Err(Failure::Backend(Cause::Reset, problem)),
-            },
-            Err(Broken::Failed(failure)) => Err(failure),
+            Err(Broken::Unsent(outgoing)) => Ok(Box::pin(self.send_fresh(*outgoing, timer)).await?),
+            Err(Broken::Failed(Failure::Backend(Cause::Reset, Problem::Reset))) => Err(SendError::Stale),
+            Err(Broken::Failed(failure)) => Err(SendError::Failed(failure)),
         }
     }
 
-    async fn send_fresh(&self, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
+    /// Sends the request on a fresh connection and waits for the head of the answer.
+    pub(crate) async fn send_fresh(&self, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
         let sender = self.connect(timer).await?;
         self.exchange(sender, outgoing, clock::now(), timer).await.map_err(|broken| match broken {
             Broken::Failed(failure) => failure,
-            Broken::Unsent(_) => Failure::Backend(Cause::Reset, Problem::Reset),
+            Broken::Unsent(_) => RESET,
         })
     }
 
@@ -128,7 +139,7 @@ impl Try<'_> {
         sent_at: Instant,
         timer: &mut Timer,
     ) -> Result<Answer, Broken> {
-        let Outgoing { method, uri, headers, upload, idempotent } = outgoing;
+        let Outgoing { method, uri, headers, upload } = outgoing;
         let body = upload.as_ref().map_or(UploadBody::EMPTY, |upload| upload.next_body(sent_at));
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -163,12 +174,12 @@ impl Try<'_> {
                 (None, Some(unsent)) => {
                     let (parts, _) = unsent.into_parts();
                     let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-                    Broken::Unsent(Box::new(Outgoing { method, uri, headers, upload, idempotent }))
+                    Broken::Unsent(Box::new(Outgoing { method, uri, headers, upload }))
                 }
                 (None, None) if error.error().is_parse() => {
                     Broken::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer))
                 }
-                (None, None) => Broken::Failed(Failure::Backend(Cause::Reset, Problem::Reset)),
+                (None, None) => Broken::Failed(RESET),
             }),
         }
     }
@@ -184,22 +195,6 @@ enum Broken {
     Unsent(Box<Outgoing>),
     /// It failed.
     Failed(Failure),
-}
-
-impl Outgoing {
-    pub(crate) fn copy(&self) -> Self {
-        Self {
-            method: self.method.clone(),
-            uri: self.uri.clone(),
-            headers: self.headers.clone(),
-            upload: self.upload.clone(),
-            idempotent: self.idempotent,
-        }
-    }
-
-    fn can_send(&self) -> bool {
-        self.upload.as_ref().is_none_or(SharedUpload::can_replay)
-    }
 }
 
 impl From<UploadError> for ClientFault {

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -14,7 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::admission;
-use super::attempt::{Answer, ClientFault, Failure, Outgoing, Try};
+use super::attempt::{Answer, ClientFault, Failure, Outgoing, RESET, SendError, Try};
 use super::headers::{self, HopWishes, Peer, Survey};
 use super::identity::{self, Found};
 use super::ledger::{Ledger, RequestFacts};
@@ -29,7 +29,7 @@ use crate::clock;
 use crate::config::model::{MissingKey, Target};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
-use crate::domain::breaker::{Lease, View};
+use crate::domain::breaker::{self, Lease, View};
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health, Reason};
 use crate::domain::fallback::{Cause, Replay, Situation};
@@ -47,6 +47,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Gone> {
     let arrived = clock::now();
+    let timer = peer.begin();
     let snapshot = worker.snapshot();
     let (mut parts, incoming) = request.into_parts();
     let survey = headers::survey(&parts.headers);
@@ -56,27 +57,27 @@ pub(crate) async fn serve(
         Err(problem) => {
             let counters = worker.counters();
             if problem == Problem::NoRoute {
-                counters.unrouted.add(1)
+                counters.unrouted.add(1);
             } else {
-                counters.rejected.add(1)
+                counters.rejected.add(1);
             }
-            return Ok(problem.into_response(&request_id, None));
+            peer.rest(arrived);
+            return Ok(problem.into_response(&request_id));
         }
     };
     let trusted = peer.is_trusted(&snapshot);
     let who = identify(&worker, &snapshot, route, &parts, trusted);
     let contexts = Contexts { key: who.key.as_deref(), override_arm: who.override_arm };
-    let (decision, lease, retry_after) = decide(&snapshot, route, &contexts, arrived);
+    let (decision, lease) = decide(&snapshot, route, &contexts, arrived);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let facts = RequestFacts { method: parts.method.clone(), uri: parts.uri.clone(), request_id, key: who.key };
     let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
     headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
+    let facts = RequestFacts { method: parts.method.clone(), uri: parts.uri.clone(), request_id, key: who.key, peer };
     let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, decision, facts));
     let exchange = Exchange {
         upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
         idempotent: parts.method.is_idempotent(),
-        timer: peer.take_timer(),
-        peer,
+        timer,
         survey,
         upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
         set_cookie: who.set_cookie,
@@ -87,7 +88,7 @@ pub(crate) async fn serve(
         host,
         trusted,
     };
-    exchange.run(lease, retry_after).await
+    exchange.run(lease).await
 }
 
 /// Checks a request and finds its route.
@@ -138,24 +139,18 @@ fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, parts: &Par
     Who { key: Some(id.into()), override_arm, set_cookie }
 }
 
-/// Decides, and takes the right to a probe where one is due. The duration says when a refused
-/// control's breaker may be asked again.
-fn decide(
-    snapshot: &Snapshot,
-    route: RouteIndex,
-    contexts: &Contexts<'_>,
-    now: Instant,
-) -> (Decision, Option<Lease>, Option<Duration>) {
+/// Decides, and takes the right to a probe where one is due.
+fn decide(snapshot: &Snapshot, route: RouteIndex, contexts: &Contexts<'_>, now: Instant) -> (Decision, Option<Lease>) {
     let now = clock::millis(now);
     let (mut decision, health) = snapshot.decide(route, contexts, now);
     if decision.reason != Reason::BreakerOpen || health.breaker != View::ProbeDue {
-        return (decision, None, None);
+        return (decision, None);
     }
     let definition = &snapshot.config().routes[route];
     // Would it be served, were the breaker closed? A probe that the gate refuses proves nothing.
     let through = decision::decide(&definition.policy, contexts, &Health { breaker: View::Pass, ..health });
     if through.serve == Arm::Control {
-        return (decision, None, None);
+        return (decision, None);
     }
     let settings = &snapshot.config().backends[definition.candidate].breaker;
     let lease = snapshot.backends[definition.candidate].state.lease(now, settings);
@@ -163,7 +158,7 @@ fn decide(
         decision.serve = Arm::Candidate;
         decision.reason = Reason::BreakerProbe;
     }
-    (decision, lease, None)
+    (decision, lease)
 }
 
 fn upload(
@@ -202,7 +197,6 @@ struct Exchange {
     /// The time, as it was read after the last wait.
     now: Instant,
     timer: Timer,
-    peer: Rc<Peer>,
     survey: Survey,
     upgrade: Option<OnUpgrade>,
     wishes: HopWishes,
@@ -224,10 +218,10 @@ enum Tried {
 }
 
 impl Exchange {
-    async fn run(mut self, lease: Option<Lease>, retry_after: Option<Duration>) -> Result<Response<Reply>, Gone> {
+    async fn run(mut self, lease: Option<Lease>) -> Result<Response<Reply>, Gone> {
         if self.ledger.reason == Reason::Busy && !self.ledger.route().fallback.on.contains(Cause::Busy) {
             self.ledger.suppress(Cause::Busy);
-            return Ok(self.refuse(Problem::Busy, retry_after));
+            return Ok(self.refuse(Problem::Busy));
         }
         if self.ledger.served == Arm::Candidate {
             match self.attempt(Arm::Candidate, lease).await {
@@ -243,7 +237,7 @@ impl Exchange {
                 Tried::Failed(Failure::Backend(cause, problem)) => {
                     if !self.may_fall_back(cause) {
                         self.ledger.end(cause.into(), self.now);
-                        return Ok(self.refuse(problem, None));
+                        return Ok(self.refuse(problem));
                     }
                     self.fall_back(cause, cause.into());
                 }
@@ -259,9 +253,9 @@ impl Exchange {
             Tried::Failed(Failure::Client(fault)) => self.blame_client(fault),
             Tried::Failed(Failure::Backend(cause, problem)) => {
                 self.ledger.end(cause.into(), self.now);
-                Ok(self.refuse(problem, None))
+                Ok(self.refuse(problem))
             }
-            Tried::Refused(problem) => Ok(self.refuse(problem, retry_after)),
+            Tried::Refused(problem) => Ok(self.refuse(problem)),
         }
     }
 
@@ -283,12 +277,7 @@ impl Exchange {
         };
         if !live.state.enter(backend.max_in_flight) {
             if let Some(lease) = lease {
-                live.state.record(
-                    Some(lease),
-                    crate::domain::breaker::Outcome::Neutral,
-                    clock::millis(now),
-                    &backend.breaker,
-                );
+                live.state.record(Some(lease), breaker::Outcome::Neutral, clock::millis(now), &backend.breaker);
             }
             return Tried::Refused(Problem::Busy);
         }
@@ -310,7 +299,15 @@ impl Exchange {
         };
         let worker = Rc::clone(self.ledger.worker());
         let tried = Try { worker: &worker, backend, address: &address, deadline: self.ledger.deadline() };
-        let sent = tried.send(outgoing, now, &mut self.timer).await;
+        let sent = match tried.send(outgoing, now, &mut self.timer).await {
+            Ok(answer) => Ok(answer),
+            Err(SendError::Failed(failure)) => Err(failure),
+            Err(SendError::Stale) if self.may_send_again() => match self.outgoing(arm, &snapshot, &address.endpoint) {
+                Ok(again) => Box::pin(tried.send_fresh(again, &mut self.timer)).await,
+                Err(failure) => Err(failure),
+            },
+            Err(SendError::Stale) => Err(RESET),
+        };
         self.now = clock::now();
         match sent {
             Ok(answer) => self.inspect(answer, arm, &snapshot),
@@ -318,7 +315,13 @@ impl Exchange {
         }
     }
 
-    /// The request as this arm's backend gets it. The last arm takes the fields, an earlier one a copy.
+    /// Whether a request that may already have been read can be sent a second time to the same arm.
+    fn may_send_again(&self) -> bool {
+        self.idempotent && self.upload.as_ref().is_none_or(SharedUpload::can_replay)
+    }
+
+    /// The request as this arm's backend gets it. Where a second sending is possible it gets a copy of
+    /// the fields.
     fn outgoing(
         &mut self,
         arm: Arm,
@@ -328,8 +331,8 @@ impl Exchange {
         let route = self.ledger.route();
         let backend = self.ledger.backend(arm);
         let mut headers = match arm {
-            Arm::Candidate => self.parts.headers.clone(),
-            Arm::Control => std::mem::take(&mut self.parts.headers),
+            Arm::Control if !self.idempotent => std::mem::take(&mut self.parts.headers),
+            Arm::Control | Arm::Candidate => self.parts.headers.clone(),
         };
         let identity = &snapshot.config().contexts[route.split_by].key;
         headers::fit_to_backend(&mut headers, self.survey, backend, identity);
@@ -348,13 +351,7 @@ impl Exchange {
         if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
             upload.keep_no_more();
         }
-        Ok(Outgoing {
-            method: self.parts.method.clone(),
-            uri,
-            headers,
-            upload: self.upload.clone(),
-            idempotent: self.idempotent,
-        })
+        Ok(Outgoing { method: self.parts.method.clone(), uri, headers, upload: self.upload.clone() })
     }
 
     /// Looks at the head of an answer: may it be passed on, and does it count as a failure?
@@ -424,7 +421,6 @@ impl Exchange {
             connection: Some(connection),
             upload: self.upload,
             timer: self.timer,
-            peer: self.peer,
             idle,
             deadline,
             waiting_since: None,
@@ -459,8 +455,8 @@ impl Exchange {
     }
 
     /// Answers with a problem of the gateway's own.
-    fn refuse(mut self, problem: Problem, retry_after: Option<Duration>) -> Response<Reply> {
-        let mut response = problem.into_response(&self.ledger.request().request_id, retry_after);
+    fn refuse(mut self, problem: Problem) -> Response<Reply> {
+        let mut response = problem.into_response(&self.ledger.request().request_id);
         self.finish_head(response.status(), response.headers_mut());
         self.attach_ledger(response)
     }
@@ -475,8 +471,8 @@ impl Exchange {
     fn blame_client(mut self, fault: ClientFault) -> Result<Response<Reply>, Gone> {
         self.ledger.end(Outcome::ClientGone, self.now);
         match fault {
-            ClientFault::TooLarge => Ok(self.refuse(Problem::ContentTooLarge, None)),
-            ClientFault::Stalled => Ok(self.refuse(Problem::RequestTimeout, None)),
+            ClientFault::TooLarge => Ok(self.refuse(Problem::ContentTooLarge)),
+            ClientFault::Stalled => Ok(self.refuse(Problem::RequestTimeout)),
             ClientFault::Gone => Err(Gone),
         }
     }
@@ -556,5 +552,19 @@ mod tests {
             let found = upstream_uri(&uri, matched, rewrite, base).unwrap();
             assert_eq!(found.to_string(), expected, "{uri} {matched} {rewrite:?} {base}");
         }
+    }
+}
+#[cfg(test)]
+mod sizes {
+    /// hyper moves the future of every request; paths that are seldom taken belong in a box of their own.
+    const MAX_FUTURE_BYTES: usize = 3_584;
+
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+            std::mem::size_of::<F>()
+        }
+        let bytes = size(super::serve);
+        assert!(bytes <= MAX_FUTURE_BYTES, "{bytes}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use http::header::{self, Entry, HeaderMap};
 use http::request::Parts;
@@ -39,17 +40,36 @@ pub(crate) struct Peer {
     trust: Cell<(u64, bool)>,
     /// The timer of its exchanges, which come one after another.
     timer: Cell<Timer>,
+    /// Since when there has been no request; `None` while there is one.
+    resting_since: Cell<Option<Instant>>,
 }
 
 impl Peer {
-    pub(crate) fn new(address: IpAddr) -> Self {
+    pub(crate) fn new(address: IpAddr, now: Instant) -> Self {
         // An address is always a valid field value; nothing is forwarded should it not be.
         let text = HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address, text, trust: Cell::new((0, false)), timer: Cell::default() }
+        Self {
+            address,
+            text,
+            trust: Cell::new((0, false)),
+            timer: Cell::default(),
+            resting_since: Cell::new(Some(now)),
+        }
     }
 
-    /// The timer, for the length of one exchange. It may still be armed by the one before.
-    pub(crate) fn take_timer(&self) -> Timer {
+    /// Since when this peer has owed the head of a request; `None` while a request is under way.
+    pub(crate) const fn resting_since(&self) -> Option<Instant> {
+        self.resting_since.get()
+    }
+
+    /// A request is over.
+    pub(crate) fn rest(&self, now: Instant) {
+        self.resting_since.set(Some(now));
+    }
+
+    /// A request begins. Gives the timer for it, which may still be armed by the one before.
+    pub(crate) fn begin(&self) -> Timer {
+        self.resting_since.set(None);
         self.timer.take()
     }
 

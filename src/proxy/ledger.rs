@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 
+use super::headers::Peer;
 use super::worker::{Current, Worker};
 use crate::clock;
 use crate::config::model::{Backend, Route};
@@ -50,6 +51,7 @@ pub(crate) struct RequestFacts {
     pub(crate) uri: Uri,
     pub(crate) request_id: HeaderValue,
     pub(crate) key: Option<Box<str>>,
+    pub(crate) peer: Rc<Peer>,
 }
 
 /// An attempt that has not ended.
@@ -258,6 +260,7 @@ impl Drop for Ledger {
         let record = self.record(now);
         self.worker.push(record);
         self.log(now, &record);
+        self.request.peer.rest(now);
         self.worker.counters().finished.add(1);
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use super::client_io::ClientIo;
 use super::exchange;
 use super::headers::Peer;
+use super::timer::Timer;
 use super::upload::ReplayMemory;
 use super::worker::{Worker, WorkerParts};
 use crate::clock;
@@ -272,11 +273,7 @@ async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
 
 fn server(limits: &Limits) -> http1::Builder {
     let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_header_size(limits.max_head)
-        .max_buf_size(limits.max_head.max(MIN_BUFFER_BYTES));
+    server.max_header_size(limits.max_head).max_buf_size(limits.max_head.max(MIN_BUFFER_BYTES));
     // hyper keeps fields on the stack only for its own default number of them.
     if limits.max_headers != HYPER_MAX_HEADERS {
         server.max_headers(limits.max_headers);
@@ -299,7 +296,7 @@ fn admit(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
     counters.connections.add(1);
     // Without it small answers wait for acknowledgements; should it fail, they are only slower.
     let _slower = socket.set_nodelay(true);
-    tokio::task::spawn_local(serve(Rc::clone(worker), server(&limits), socket, peer));
+    tokio::task::spawn_local(serve(Rc::clone(worker), server(&limits), limits.header_timeout, socket, peer));
 }
 
 /// Counts the end of a connection, however it ends: a panic in it must cost only itself.
@@ -315,17 +312,24 @@ impl Drop for Open {
     }
 }
 
-async fn serve(worker: Rc<Worker>, server: http1::Builder, socket: TcpStream, peer: SocketAddr) {
+async fn serve(
+    worker: Rc<Worker>,
+    server: http1::Builder,
+    head_timeout: Duration,
+    socket: TcpStream,
+    peer: SocketAddr,
+) {
     let open = Open(Rc::clone(&worker));
-    let peer = Rc::new(Peer::new(peer.ip()));
+    let peer = Rc::new(Peer::new(peer.ip(), clock::now()));
     let service = {
-        let worker = Rc::clone(&worker);
+        let (worker, peer) = (Rc::clone(&worker), Rc::clone(&peer));
         service_fn(move |request| exchange::serve(Rc::clone(&worker), Rc::clone(&peer), request))
     };
     let connection = server.serve_connection(TokioIo::new(ClientIo::new(socket)), service).with_upgrades();
     let mut connection = pin!(connection);
     let mut stopped = pin!(worker.stopped());
     let mut stopping = false;
+    let mut timer = Timer::default();
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(ended);
@@ -335,7 +339,11 @@ async fn serve(worker: Rc<Worker>, server: http1::Builder, socket: TcpStream, pe
             connection.as_mut().graceful_shutdown();
             return connection.as_mut().poll(cx);
         }
-        Poll::Pending
+        // hyper has such a timer too, but makes a new one for every request.
+        match peer.resting_since() {
+            Some(since) => timer.poll_until(cx, since + head_timeout).map(Ok),
+            None => Poll::Pending,
+        }
     })
     .await;
     if let Err(error) = ended {

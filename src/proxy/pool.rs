@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::client::conn::http1::SendRequest;
 
@@ -21,25 +21,17 @@ pub(crate) struct Pool {
 
 struct Idle {
     sender: Sender,
-    since: Instant,
     expires: Instant,
-}
-
-/// A connection from the pool, with how long it lay there.
-pub(crate) struct Pooled {
-    pub(crate) sender: Sender,
-    pub(crate) idle_for: Duration,
 }
 
 impl Pool {
     /// The warmest usable connection to this address.
-    pub(crate) fn take(&self, address: u64, now: Instant) -> Option<Pooled> {
+    pub(crate) fn take(&self, address: u64, now: Instant) -> Option<Sender> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&address)?;
         while let Some(candidate) = connections.pop() {
             if !candidate.sender.is_closed() && candidate.expires > now {
-                let idle_for = now.saturating_duration_since(candidate.since);
-                return Some(Pooled { sender: candidate.sender, idle_for });
+                return Some(candidate.sender);
             }
         }
         None
@@ -53,7 +45,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry(address).or_default();
         if connections.len() < keepalive.max_idle {
-            connections.push(Idle { sender, since: now, expires: now + keepalive.idle });
+            connections.push(Idle { sender, expires: now + keepalive.idle });
         }
     }
 

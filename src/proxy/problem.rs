@@ -1,7 +1,5 @@
 //! Answers of the gateway's own: RFC 9457 problem documents with an RFC 9209 `proxy-status`.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
@@ -38,8 +36,8 @@ pub(crate) enum Problem {
     Timeout,
 }
 
-/// How long clients are asked to wait where nothing better is known.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long clients are asked to wait, in seconds: connections are tried anew with every request.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 impl Problem {
     const fn status(self) -> StatusCode {
@@ -114,8 +112,8 @@ impl Problem {
         matches!(self, Self::BadRequest(_) | Self::MethodNotSupported | Self::ContentTooLarge | Self::RequestTimeout)
     }
 
-    /// The answer. `retry_after` is what is known of when to come again.
-    pub(crate) fn into_response(self, request_id: &HeaderValue, retry_after: Option<Duration>) -> Response<Reply> {
+    /// The answer.
+    pub(crate) fn into_response(self, request_id: &HeaderValue) -> Response<Reply> {
         let status = self.status();
         let document = serde_json::json!({
             "type": "about:blank",
@@ -137,8 +135,7 @@ impl Problem {
             headers.insert(super::headers::PROXY_STATUS, value);
         }
         if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE) {
-            let seconds = retry_after.unwrap_or(RETRY_AFTER).as_secs_f64().ceil().max(1.0) as u64;
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         if self.closes() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -5,7 +5,6 @@
 //! last byte has gone, or when the client has.
 
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::headers::Peer;
 use super::ledger::Ledger;
 use super::pool::Sender;
 use super::timer::Timer;
@@ -58,8 +56,6 @@ pub(crate) struct Stream {
     /// The request's body, which may still be on its way.
     pub(crate) upload: Option<SharedUpload>,
     pub(crate) timer: Timer,
-    /// Keeps the timer when the answer has ended.
-    pub(crate) peer: Rc<Peer>,
     pub(crate) idle: Duration,
     pub(crate) deadline: Option<Instant>,
     pub(crate) waiting_since: Option<Instant>,
@@ -116,7 +112,7 @@ impl Stream {
         if let Some(upload) = self.upload.take().filter(|upload| !upload.progress().finished) {
             tokio::task::spawn_local(upload.outlive_answer(self.idle));
         }
-        self.peer.keep_timer(std::mem::take(&mut self.timer));
+        self.ledger.request().peer.keep_timer(std::mem::take(&mut self.timer));
         self.ledger.finish(self.outcome, now);
     }
 

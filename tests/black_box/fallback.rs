@@ -351,7 +351,6 @@ fn a_post_on_a_stale_connection_is_not_sent_twice() {
 }
 
 #[test]
-#[ignore = "a connection idle for less than half a second is taken to be alive, which saves a copy of every head"]
 fn a_get_on_a_connection_that_is_closed_right_after_its_use_is_sent_again() {
     let upstream = closing_on_reuse();
     let gateway = Setup::route(&upstream.url(), &upstream.url(), "").start();
