@@ -61,7 +61,8 @@ pub(crate) async fn serve(
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
     headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
-    let facts = RequestFacts { method: parts.method.clone(), uri: parts.uri.clone(), request_id, key: who.key, peer };
+    let facts =
+        RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: who.key, peer };
     let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, decision, facts));
     let exchange = Exchange {
         upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
