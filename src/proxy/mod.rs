@@ -5,6 +5,7 @@
 //! access log, and never the store, the controller or the administrative API.
 
 mod admission;
+mod arrival;
 mod attempt;
 mod client_io;
 mod exchange;
@@ -16,6 +17,7 @@ mod pool;
 mod problem;
 mod reply;
 mod respond;
+mod target;
 mod timer;
 mod tunnel;
 mod upload;
