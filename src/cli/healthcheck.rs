@@ -114,8 +114,11 @@ mod tests {
 
     #[test]
     fn nobody_there_and_what_is_no_url() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert!(check(&format!("http://127.0.0.1:{free}")).unwrap_err().contains("does not answer"));
+        // Bound but not listening: nobody answers, and nobody else can take the port meanwhile.
+        let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let port = taken.local_addr().unwrap().as_socket().unwrap().port();
+        assert!(check(&format!("http://127.0.0.1:{port}")).unwrap_err().contains("does not answer"));
         assert!(check("https://127.0.0.1:1").unwrap_err().contains("http://"));
         assert!(check("/livez").unwrap_err().contains("no host"));
     }
