@@ -10,7 +10,7 @@ mod attempt;
 mod client_io;
 mod exchange;
 mod headers;
-mod identity;
+pub mod identity;
 mod ledger;
 pub mod listener;
 mod pool;
