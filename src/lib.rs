@@ -1,4 +1,21 @@
 //! Pointsman: a reverse-proxy routing gateway with two backends per route.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`domain`] | thinks: assignment, decision, breaker, gate; functions of their arguments |
+//! | [`config`] | from texts to a [`config::Config`], with every mistake and its place |
+//! | [`live`] | what runs, what belongs to names, the reload path |
+//! | [`upstream`] | the endpoints of one backend |
+//! | [`proxy`] | the data plane |
+//! | [`measure`], [`controller`] | what workers record, and the slow loop that judges it |
+//! | [`telemetry`], [`admin`] | what the gateway tells, and who may ask and change |
+//! | [`app`], [`cli`] | the composition root, and the commands |
+//! | [`clock`] | the only reader of the time |
+//!
+//! ARCHITECTURE.md tells who may import whom and why; `tests/architecture.rs` checks it. Invariants, all
+//! about absence: no request waits for anything but its backends; nobody but the reload path publishes a
+//! snapshot, and a request loads exactly one; nothing outside [`clock`] asks the time.
+
 pub mod admin;
 pub mod app;
 pub mod cli;

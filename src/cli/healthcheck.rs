@@ -58,7 +58,9 @@ fn ask(host: &str, port: u16, authority: &str) -> io::Result<String> {
             Ok(mut socket) => {
                 socket.set_read_timeout(Some(TIMEOUT))?;
                 socket.set_write_timeout(Some(TIMEOUT))?;
-                write!(socket, "GET {PAGE} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n")?;
+                // In one piece: who answers early may have closed before a second one.
+                let request = format!("GET {PAGE} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
+                socket.write_all(request.as_bytes())?;
                 let mut line = String::new();
                 BufReader::new(socket).take(MAX_STATUS_LINE).read_line(&mut line)?;
                 return Ok(line);
@@ -81,9 +83,11 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
-            let mut line = String::new();
-            BufReader::new(&socket).read_line(&mut line).unwrap();
-            let answer = if line.starts_with("GET /livez ") { answer } else { "HTTP/1.1 404 Not Found\r\n\r\n" };
+            // All of it is read, since closing on unread bytes resets the connection.
+            let lines = BufReader::new(&socket).lines().map(Result::unwrap);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let asked = head.first().is_some_and(|line| line.starts_with("GET /livez "));
+            let answer = if asked { answer } else { "HTTP/1.1 404 Not Found\r\n\r\n" };
             socket.write_all(answer.as_bytes()).unwrap();
         });
         port
@@ -110,8 +114,11 @@ mod tests {
 
     #[test]
     fn nobody_there_and_what_is_no_url() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert!(check(&format!("http://127.0.0.1:{free}")).unwrap_err().contains("does not answer"));
+        // Bound but not listening: nobody answers, and nobody else can take the port meanwhile.
+        let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let port = taken.local_addr().unwrap().as_socket().unwrap().port();
+        assert!(check(&format!("http://127.0.0.1:{port}")).unwrap_err().contains("does not answer"));
         assert!(check("https://127.0.0.1:1").unwrap_err().contains("http://"));
         assert!(check("/livez").unwrap_err().contains("no host"));
     }

@@ -336,6 +336,8 @@ pub struct WorkerCounters {
     pub rejected: Counter,
     /// Identity or forwarding headers of untrusted peers, ignored.
     pub untrusted_identity: Counter,
+    /// Values that could not be read as their attribute's type.
+    pub unreadable_attributes: Counter,
     /// Records dropped because the ring was full.
     pub records_dropped: Counter,
     /// Requests whose task panicked.

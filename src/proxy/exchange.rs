@@ -1,208 +1,55 @@
-//! The way of one request, from its head to the head of its answer.
+//! The way of one request, from the decision to the head of its answer.
 //!
-//! 1. arrive and be checked, 2. who asks, 3. where to, 4. may we, 5. send, 6. answer or fall back,
-//! 7. stream ([`super::reply`]), 8. settle ([`super::ledger`]).
+//! 1. arrive and be checked, 2. who asks, 3. where to ([`super::arrival`]), 4. may we, 5. send,
+//! 6. answer or fall back (here), 7. stream ([`super::reply`]), 8. settle ([`super::ledger`]).
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use super::admission;
 use super::attempt::{Answer, ClientFault, Failure, Outgoing, RESET, SendError, Try};
-use super::headers::{self, HopWishes, Peer, Survey};
-use super::identity::{self, Found};
-use super::ledger::{Ledger, RequestFacts};
+use super::headers::{self, HopWishes, Survey};
+use super::ledger::Ledger;
 use super::problem::Problem;
 use super::reply::{Reply, Stream};
 use super::respond;
+use super::target::upstream_uri;
 use super::timer::Timer;
 use super::tunnel;
-use super::upload::{SharedUpload, UploadLimits};
-use super::worker::Worker;
+use super::upload::SharedUpload;
 use crate::clock;
-use crate::config::model::{MissingKey, Target};
+use crate::config::model::Target;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{self, Lease, View};
-use crate::domain::context::Contexts;
-use crate::domain::decision::{self, Decision, Health, Reason};
-use crate::domain::fallback::{Cause, Replay, Situation};
-use crate::live::{RouteIndex, Snapshot};
+use crate::domain::decision::Reason;
+use crate::domain::fallback::{Cause, Situation};
+use crate::live::Snapshot;
 
 /// The client is gone, or must go: the connection is closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the client went away")]
 pub(crate) struct Gone;
 
-/// Serves one request.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    peer: Rc<Peer>,
-    request: Request<Incoming>,
-) -> Result<Response<Reply>, Gone> {
-    let arrived = clock::now();
-    let timer = peer.begin();
-    let snapshot = worker.snapshot();
-    let (mut parts, incoming) = request.into_parts();
-    let survey = headers::survey(&parts.headers);
-    let request_id = headers::request_id(&mut parts.headers, new_request_id);
-    let (host, route) = match route(&snapshot, &parts, survey, &incoming) {
-        Ok(routed) => routed,
-        Err(problem) => {
-            let counters = worker.counters();
-            if problem == Problem::NoRoute {
-                counters.unrouted.add(1);
-            } else {
-                counters.rejected.add(1);
-            }
-            peer.rest(arrived);
-            return Ok(problem.into_response(&request_id));
-        }
-    };
-    let trusted = peer.is_trusted(&snapshot);
-    let who = identify(&worker, &snapshot, route, &parts, trusted);
-    let contexts = Contexts { key: who.key.as_deref(), override_arm: who.override_arm, facts: &[] };
-    let (decision, lease) = decide(&snapshot, route, &contexts, arrived);
-    let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
-    headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
-    let facts = RequestFacts { method: parts.method.clone(), uri: parts.uri.clone(), request_id, key: who.key, peer };
-    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, decision, facts));
-    let exchange = Exchange {
-        upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
-        idempotent: parts.method.is_idempotent(),
-        timer,
-        survey,
-        upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
-        set_cookie: who.set_cookie,
-        ledger,
-        now: arrived,
-        parts,
-        wishes,
-        host,
-        trusted,
-    };
-    exchange.run(lease).await
-}
-
-/// Checks a request and finds its route.
-fn route(
-    snapshot: &Snapshot,
-    parts: &Parts,
-    survey: Survey,
-    incoming: &Incoming,
-) -> Result<(HeaderValue, RouteIndex), Problem> {
-    let host = admission::check(parts, survey)?;
-    if incoming.size_hint().lower() > snapshot.config().limits.max_body {
-        return Err(Problem::ContentTooLarge);
-    }
-    let name = admission::without_port(&host);
-    let route = snapshot.table.find(name, parts.uri.path(), &parts.method).ok_or(Problem::NoRoute)?;
-    Ok((host, route))
-}
-
-/// Who asks, as far as the decision is concerned.
-struct Who {
-    key: Option<Box<str>>,
-    override_arm: Option<Arm>,
-    set_cookie: Option<HeaderValue>,
-}
-
-fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, parts: &Parts, trusted: bool) -> Who {
-    let config = snapshot.config();
-    let definition = &config.routes[route];
-    let override_arm = identity::overridden(definition.override_header.as_ref(), &parts.headers);
-    let sources = &config.contexts[definition.split_by].key;
-    let key: Option<Box<str>> = match identity::find_key(sources, parts, trusted) {
-        Found::Key(key) => Some(key.into()),
-        Found::Untrusted => {
-            worker.note_untrusted();
-            None
-        }
-        Found::Nothing => None,
-    };
-    if key.is_some() || definition.missing_key == MissingKey::Control {
-        return Who { key, override_arm, set_cookie: None };
-    }
-    if let Some(id) = identity::cookie(&parts.headers, identity::ANONYMOUS_COOKIE).filter(|id| !id.is_empty()) {
-        return Who { key: Some(id.into()), override_arm, set_cookie: None };
-    }
-    let id = clock::new_uuid().to_string();
-    let secure = trusted && headers::has_token(&parts.headers, &headers::X_FORWARDED_PROTO, "https");
-    let set_cookie = identity::anonymous_cookie(&id, secure);
-    Who { key: Some(id.into()), override_arm, set_cookie }
-}
-
-/// Decides, and takes the right to a probe where one is due.
-fn decide(snapshot: &Snapshot, route: RouteIndex, contexts: &Contexts<'_>, now: Instant) -> (Decision, Option<Lease>) {
-    let now = clock::millis(now);
-    let (mut decision, health) = snapshot.decide(route, contexts, now);
-    if decision.reason != Reason::BreakerOpen || health.breaker != View::ProbeDue {
-        return (decision, None);
-    }
-    let definition = &snapshot.config().routes[route];
-    // Would it be served, were the breaker closed? A probe that the gate refuses proves nothing.
-    let through = decision::decide(&definition.policy, contexts, &Health { breaker: View::Pass, ..health });
-    if through.serve == Arm::Control {
-        return (decision, None);
-    }
-    let settings = &snapshot.config().backends[definition.candidate].breaker;
-    let lease = snapshot.backends[definition.candidate].state.lease(now, settings);
-    if lease.is_some() {
-        decision.serve = Arm::Candidate;
-        decision.reason = Reason::BreakerProbe;
-    }
-    (decision, lease)
-}
-
-fn upload(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    route: RouteIndex,
-    parts: &Parts,
-    incoming: Incoming,
-    arm: Arm,
-    now: Instant,
-) -> Option<SharedUpload> {
-    if incoming.is_end_stream() {
-        return None;
-    }
-    let limits = &snapshot.config().limits;
-    let fallback = &snapshot.config().routes[route].fallback;
-    let may_repeat = arm == Arm::Candidate && (parts.method.is_idempotent() || fallback.replay == Replay::Always);
-    let fits = incoming.size_hint().lower() <= fallback.replay_body;
-    let keep = if may_repeat && fits { fallback.replay_body } else { 0 };
-    let limits = UploadLimits { max_body: limits.max_body, keep, keep_all: limits.replay_memory };
-    Some(SharedUpload::new(incoming, limits, Arc::clone(worker.replay_memory()), now))
-}
-
-fn new_request_id() -> HeaderValue {
-    let mut text = uuid::Uuid::encode_buffer();
-    let text = clock::new_uuid().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
-}
-
 /// A request on its way, until the head of its answer.
-struct Exchange {
-    parts: Parts,
-    upload: Option<SharedUpload>,
-    idempotent: bool,
-    ledger: Box<Ledger>,
+pub(crate) struct Exchange {
+    pub(crate) parts: Parts,
+    pub(crate) upload: Option<SharedUpload>,
+    pub(crate) idempotent: bool,
+    pub(crate) ledger: Box<Ledger>,
     /// The time, as it was read after the last wait.
-    now: Instant,
-    timer: Timer,
-    survey: Survey,
-    upgrade: Option<OnUpgrade>,
-    wishes: HopWishes,
-    host: HeaderValue,
-    set_cookie: Option<HeaderValue>,
-    trusted: bool,
+    pub(crate) now: Instant,
+    pub(crate) timer: Timer,
+    pub(crate) survey: Survey,
+    pub(crate) upgrade: Option<OnUpgrade>,
+    pub(crate) wishes: HopWishes,
+    pub(crate) host: HeaderValue,
+    pub(crate) set_cookie: Option<HeaderValue>,
+    pub(crate) trusted: bool,
 }
 
 /// What came of one arm.
@@ -218,7 +65,8 @@ enum Tried {
 }
 
 impl Exchange {
-    async fn run(mut self, lease: Option<Lease>) -> Result<Response<Reply>, Gone> {
+    /// Goes the way to the head of an answer.
+    pub(crate) async fn run(mut self, lease: Option<Lease>) -> Result<Response<Reply>, Gone> {
         if self.ledger.reason == Reason::Busy && !self.ledger.route().fallback.on.contains(Cause::Busy) {
             self.ledger.suppress(Cause::Busy);
             return Ok(self.refuse(Problem::Busy));
@@ -369,7 +217,8 @@ impl Exchange {
             Outcome::Success
         };
         if outcome != Outcome::Success
-            && let Some(wait) = respond::retry_after(answer.response.headers(), clock::timestamp())
+            && let Some(wait) =
+                respond::retry_after(answer.response.headers(), outcome == Outcome::TooMany, clock::timestamp())
         {
             let index = self.ledger.route().backend(arm);
             snapshot.backends[index].state.throttle(clock::millis(now + wait));
@@ -500,71 +349,5 @@ const fn cause_of(outcome: Outcome) -> Option<Cause> {
         | Outcome::Reset
         | Outcome::Truncated
         | Outcome::ClientGone => None,
-    }
-}
-
-/// The target that the upstream sees: origin-form, with the matched prefix replaced and the base path before.
-fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base_path: &str) -> Option<Uri> {
-    if rewrite.is_none() && base_path.is_empty() {
-        if uri.scheme().is_none() {
-            return Some(uri.clone());
-        }
-        let target = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        return Some(Uri::from(target));
-    }
-    let path = uri.path();
-    let rest = match rewrite {
-        // The root prefix ends in the slash that the rest begins with.
-        Some(_) => path.strip_prefix(matched.trim_end_matches('/')).unwrap_or(path),
-        None => path,
-    };
-    let prefix = rewrite.unwrap_or_default().trim_end_matches('/');
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let slash = if rest.starts_with('/') || (rest.is_empty() && !(prefix.is_empty() && base_path.is_empty())) {
-        ""
-    } else {
-        "/"
-    };
-    PathAndQuery::try_from(format!("{base_path}{prefix}{slash}{rest}{query}")).ok().map(Uri::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn upstream_targets() {
-        let rows = [
-            ("/a/b?c=d", "/a", None, "", "/a/b?c=d"),
-            ("http://host/a?b", "/", None, "", "/a?b"),
-            ("http://host", "/", None, "", "/"),
-            ("/a/b?c", "/a", Some("/v2"), "", "/v2/b?c"),
-            ("/a", "/a", Some("/v2"), "", "/v2"),
-            ("/a", "/a", Some("/"), "", "/"),
-            ("/a/b", "/a", Some("/"), "", "/b"),
-            ("/a/b", "/", Some("/v2/"), "", "/v2/a/b"),
-            ("/a/b", "/a", None, "/base", "/base/a/b"),
-            ("/a/b", "/a", Some("/v2"), "/base", "/base/v2/b"),
-            ("/a", "/a", Some("/"), "/base", "/base"),
-        ];
-        for (uri, matched, rewrite, base, expected) in rows {
-            let uri: Uri = uri.parse().unwrap();
-            let found = upstream_uri(&uri, matched, rewrite, base).unwrap();
-            assert_eq!(found.to_string(), expected, "{uri} {matched} {rewrite:?} {base}");
-        }
-    }
-}
-#[cfg(test)]
-mod sizes {
-    /// hyper moves the future of every request; paths that are seldom taken belong in a box of their own.
-    const MAX_FUTURE_BYTES: usize = 3_584;
-
-    #[test]
-    fn the_future_of_a_request_stays_small() {
-        fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
-            std::mem::size_of::<F>()
-        }
-        let bytes = size(super::serve);
-        assert!(bytes <= MAX_FUTURE_BYTES, "{bytes}");
     }
 }

@@ -78,6 +78,11 @@ impl Peer {
         self.timer.set(timer);
     }
 
+    /// Where the connection comes from.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether this peer's identity and forwarding headers count.
     pub(crate) fn is_trusted(&self, snapshot: &Snapshot) -> bool {
         let (generation, trusted) = self.trust.get();
@@ -284,7 +289,10 @@ pub(crate) fn request_id(headers: &mut HeaderMap, new: impl FnOnce() -> HeaderVa
         !bytes.is_empty() && bytes.len() <= MAX_REQUEST_ID_BYTES && bytes.iter().all(u8::is_ascii_graphic)
     };
     match headers.entry(X_REQUEST_ID) {
-        Entry::Occupied(entry) if usable(entry.get()) => entry.get().clone(),
+        // A copy: a slice of the head would keep the whole read buffer for as long as a stream lasts.
+        Entry::Occupied(entry) if usable(entry.get()) => {
+            HeaderValue::from_bytes(entry.get().as_bytes()).unwrap_or_else(|_| new())
+        }
         Entry::Occupied(mut entry) => {
             let id = new();
             entry.insert(id.clone());

@@ -13,20 +13,20 @@ use crate::domain::Arm;
 use crate::domain::context::usable_key;
 
 /// Name of the cookie that `missing_key = "cookie"` sets.
-pub(crate) const ANONYMOUS_COOKIE: &str = "pointsman_id";
+pub const ANONYMOUS_COOKIE: &str = "pointsman_id";
 
 /// How long a browser keeps the anonymous id: 400 days, the longest that browsers grant.
 const ANONYMOUS_COOKIE_SECONDS: u32 = 400 * 24 * 60 * 60;
 
 /// Whether a peer's identity and forwarding headers count.
-pub(crate) fn is_trusted(address: std::net::IpAddr, trusted: &[IpNet]) -> bool {
+pub fn is_trusted(address: std::net::IpAddr, trusted: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted.iter().any(|network| network.contains(&address))
 }
 
 /// What was found of a key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found<'a> {
+pub enum Found<'a> {
     /// The key.
     Key(Cow<'a, str>),
     /// Only a header that does not count, since the peer is not trusted.
@@ -36,23 +36,28 @@ pub(crate) enum Found<'a> {
 }
 
 /// The first source that gives a usable key.
-pub(crate) fn find_key<'a>(sources: &[Source], parts: &'a Parts, trusted: bool) -> Found<'a> {
+pub fn find_key<'a>(sources: &[Source], parts: &'a Parts, trusted: bool) -> Found<'a> {
     let mut ignored = false;
     for source in sources {
-        let found = match source {
-            Source::Header(name) if trusted => header_text(&parts.headers, name),
-            Source::Header(name) => {
-                ignored |= parts.headers.contains_key(name);
-                None
-            }
-            Source::Cookie(name) => cookie(&parts.headers, name),
-            Source::Query(name) => query(parts.uri.query().unwrap_or_default(), name),
-        };
-        if let Some(key) = found.filter(|key| usable_key(key).is_some()) {
-            return Found::Key(key);
+        match find(source, parts, trusted) {
+            Found::Key(key) if usable_key(&key).is_some() => return Found::Key(key),
+            Found::Untrusted => ignored = true,
+            Found::Key(_) | Found::Nothing => {}
         }
     }
     if ignored { Found::Untrusted } else { Found::Nothing }
+}
+
+/// What one source holds, of any length.
+pub fn find<'a>(source: &Source, parts: &'a Parts, trusted: bool) -> Found<'a> {
+    let found = match source {
+        Source::Header(name) if trusted => header_text(&parts.headers, name),
+        Source::Header(name) if parts.headers.contains_key(name) => return Found::Untrusted,
+        Source::Header(_) => None,
+        Source::Cookie(name) => cookie(&parts.headers, name),
+        Source::Query(name) => query(parts.uri.query().unwrap_or_default(), name),
+    };
+    found.map_or(Found::Nothing, Found::Key)
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<Cow<'a, str>> {
@@ -62,7 +67,7 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<Co
 }
 
 /// The value of a cookie. Percent-encoding is undone, as browsers' libraries expect.
-pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
     headers
         .get_all(header::COOKIE)
         .iter()
@@ -78,7 +83,7 @@ fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
 }
 
 /// The arm that a tester asks for: `ARM KEY` in the route's override header. A wrong key is no override.
-pub(crate) fn overridden(rule: Option<&Override>, headers: &HeaderMap) -> Option<Arm> {
+pub fn overridden(rule: Option<&Override>, headers: &HeaderMap) -> Option<Arm> {
     let rule = rule?;
     let (word, key) = headers.get(&rule.header)?.to_str().ok()?.trim().split_once(' ')?;
     let expected = rule.key.expose_secret().as_bytes();
@@ -87,7 +92,7 @@ pub(crate) fn overridden(rule: Option<&Override>, headers: &HeaderMap) -> Option
 }
 
 /// The `set-cookie` that makes an anonymous id sticky.
-pub(crate) fn anonymous_cookie(id: &str, secure: bool) -> Option<HeaderValue> {
+pub fn anonymous_cookie(id: &str, secure: bool) -> Option<HeaderValue> {
     let secure = if secure { "; Secure" } else { "" };
     let text =
         format!("{ANONYMOUS_COOKIE}={id}; Path=/; Max-Age={ANONYMOUS_COOKIE_SECONDS}; HttpOnly; SameSite=Lax{secure}");

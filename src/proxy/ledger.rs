@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::headers::Peer;
 use super::worker::{Current, Worker};
@@ -48,7 +48,8 @@ pub(crate) struct Ledger {
 /// What the access log tells about the request itself.
 pub(crate) struct RequestFacts {
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    /// A copy: a slice of the head would keep the whole read buffer for as long as a stream lasts.
+    pub(crate) path: Box<str>,
     pub(crate) request_id: HeaderValue,
     pub(crate) key: Option<Box<str>>,
     pub(crate) peer: Rc<Peer>,
@@ -232,7 +233,7 @@ impl Ledger {
                 record,
                 route: &self.route().name,
                 method: &self.request.method,
-                path: self.request.uri.path(),
+                path: &self.request.path,
                 request_id: &self.request.request_id,
                 key: self.request.key.as_deref(),
                 fallback: self.fallback,

@@ -21,8 +21,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::arrival;
 use super::client_io::ClientIo;
-use super::exchange;
 use super::headers::Peer;
 use super::timer::Timer;
 use super::upload::ReplayMemory;
@@ -323,7 +323,7 @@ async fn serve(
     let peer = Rc::new(Peer::new(peer.ip(), clock::now()));
     let service = {
         let (worker, peer) = (Rc::clone(&worker), Rc::clone(&peer));
-        service_fn(move |request| exchange::serve(Rc::clone(&worker), Rc::clone(&peer), request))
+        service_fn(move |request| arrival::serve(Rc::clone(&worker), Rc::clone(&peer), request))
     };
     let connection = server.serve_connection(TokioIo::new(ClientIo::new(socket)), service).with_upgrades();
     let mut connection = pin!(connection);

@@ -5,17 +5,20 @@
 //! access log, and never the store, the controller or the administrative API.
 
 mod admission;
+mod arrival;
 mod attempt;
+mod attributes;
 mod client_io;
 mod exchange;
 mod headers;
-mod identity;
+pub mod identity;
 mod ledger;
 pub mod listener;
 mod pool;
 mod problem;
 mod reply;
 mod respond;
+mod target;
 mod timer;
 mod tunnel;
 mod upload;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response};
 use jiff::Timestamp;
 
 use super::headers::{SERVER_TIMING, X_POINTSMAN_ARM, X_POINTSMAN_REASON};
@@ -42,18 +42,44 @@ pub(crate) fn score(snapshot: &Snapshot, route: &Route, headers: &HeaderMap) -> 
     value.is_finite().then_some(value)
 }
 
-/// How long the backend asks to be left alone: `retry-after` as seconds or as a date (RFC 9110, 10.2.3),
-/// at most an hour.
-pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            Duration::try_from(at.duration_since(now)).ok()?
-        }
+/// Fields in which LLM providers say when their limits are filled up again, each in its own way: OpenAI
+/// as a span (`6m0s`), Anthropic as a time (RFC 3339), others as seconds or seconds since 1970.
+const RESET_FIELDS: [&str; 7] = [
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-output-tokens-reset",
+    "x-ratelimit-reset",
+    "ratelimit-reset",
+];
+
+/// Numbers above this are seconds since 1970 and not a wait.
+const LONGEST_WAIT_SECONDS: f64 = 1e9;
+
+/// How long the backend asks to be left alone, at most an hour: `retry-after` as seconds or as a date
+/// (RFC 9110, 10.2.3), else, where `limited` (429), the latest of the providers' own fields.
+pub(crate) fn retry_after(headers: &HeaderMap, limited: bool, now: Timestamp) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let wait = match text("retry-after") {
+        Some(stated) => until(stated, now),
+        None if limited => RESET_FIELDS.iter().filter_map(|name| until(text(name)?, now)).max(),
+        None => None,
     };
-    (!wait.is_zero()).then_some(wait.min(MAX_RETRY_AFTER))
+    wait.filter(|wait| !wait.is_zero()).map(|wait| wait.min(MAX_RETRY_AFTER))
+}
+
+/// A wait as seconds, a span, a date or a time.
+fn until(text: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(number) = text.parse::<f64>() {
+        let seconds = if number > LONGEST_WAIT_SECONDS { number - now.as_second() as f64 } else { number };
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    if let Ok(span) = text.parse::<jiff::SignedDuration>() {
+        return Duration::try_from(span).ok();
+    }
+    let at = text.parse::<Timestamp>().ok().or_else(|| Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp()))?;
+    Duration::try_from(at.duration_since(now)).ok()
 }
 
 /// Tells which arm served and why, to those whom the route allows to know.
@@ -121,18 +147,27 @@ mod tests {
     fn waiting_times() {
         let now: Timestamp = "2026-11-20T08:00:00Z".parse().unwrap();
         let rows = [
-            ("30", Some(30)),
-            ("0", None),
-            ("999999", Some(3_600)),
-            ("Fri, 20 Nov 2026 08:00:10 GMT", Some(10)),
-            ("Fri, 20 Nov 2026 07:00:00 GMT", None),
-            ("soon", None),
-            ("-1", None),
+            ("retry-after", "30", Some(30)),
+            ("retry-after", "0", None),
+            ("retry-after", "999999", Some(3_600)),
+            ("retry-after", "Fri, 20 Nov 2026 08:00:10 GMT", Some(10)),
+            ("retry-after", "Fri, 20 Nov 2026 07:00:00 GMT", None),
+            ("retry-after", "soon", None),
+            ("retry-after", "-1", None),
+            ("x-ratelimit-reset-requests", "6m0s", Some(360)),
+            ("x-ratelimit-reset-tokens", "7s", Some(7)),
+            ("anthropic-ratelimit-requests-reset", "2026-11-20T08:01:00Z", Some(60)),
+            ("x-ratelimit-reset", "1795161630", Some(30)),
+            ("ratelimit-reset", "NaN", None),
+            ("x-other", "30", None),
         ];
-        for (text, expected) in rows {
-            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
+        for (name, text, expected) in rows {
+            let name = http::HeaderName::from_static(name);
+            let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_str(text).unwrap())]);
+            assert_eq!(retry_after(&headers, true, now), expected.map(Duration::from_secs), "{name}: {text}");
+            let stated = (name == http::header::RETRY_AFTER).then_some(expected).flatten();
+            assert_eq!(retry_after(&headers, false, now), stated.map(Duration::from_secs), "{name}: {text}");
         }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+        assert_eq!(retry_after(&HeaderMap::new(), true, now), None);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::attributes::Attributes;
 use super::pool::Pool;
 use super::upload::ReplayMemory;
 use crate::live::{Live, Snapshot};
@@ -104,6 +105,16 @@ impl Worker {
             tracing::warn!("an identity header came from a peer outside listen.trusted_proxies and was ignored");
         }
         count.add(1);
+    }
+
+    /// Counts what of a request's attributes did not count.
+    pub(crate) fn note_attributes(&self, attributes: &Attributes<'_>) {
+        for _ in 0..attributes.untrusted {
+            self.note_untrusted();
+        }
+        if attributes.unreadable > 0 {
+            self.counters().unreadable_attributes.add(attributes.unreadable);
+        }
     }
 
     /// Whether connections should end after the request they are at.

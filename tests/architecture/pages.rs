@@ -138,6 +138,23 @@ fn the_house_is_told_as_it_stands() {
     }
 }
 
+/// The codes of problems, as their two sources list them in `fn code`.
+#[test]
+fn every_error_code_is_on_a_page() {
+    for (source, page) in
+        [("src/proxy/problem.rs", "docs/errors.md"), ("src/admin/problem.rs", "docs/administration.md")]
+    {
+        let (text, page_text) = (read(source), read(page));
+        let (_, body) = text.split_once(" fn code(").unwrap();
+        let (body, _) = body.split_once("\n    }\n").unwrap();
+        let codes: Vec<&str> = body.split('"').skip(1).step_by(2).collect();
+        assert!(codes.len() > 10, "{source}: {codes:?}");
+        for code in codes {
+            assert!(page_text.contains(&format!("`{code}`")), "{page} lacks `{code}`");
+        }
+    }
+}
+
 #[test]
 fn every_command_is_in_the_readme() {
     use clap::CommandFactory as _;

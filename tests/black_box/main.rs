@@ -11,6 +11,7 @@
 mod support;
 
 mod access_log;
+mod backends;
 mod bad_answers;
 mod bad_input;
 mod bodies;

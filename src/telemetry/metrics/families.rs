@@ -195,6 +195,13 @@ pub const FAMILIES: &[Family] = &[
         collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.untrusted_identity)),
     },
     Family {
+        name: "pointsman_unreadable_attributes_total",
+        help: "Values that could not be read as the type of their attribute in [contexts]; they count as missing.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.unreadable_attributes)),
+    },
+    Family {
         name: "pointsman_request_panics_total",
         help: "Connections that ended in a panic of the gateway; anything but 0 is a mistake of ours.",
         kind: Counter,

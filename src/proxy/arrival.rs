@@ -1,0 +1,207 @@
+//! A request arrives: it is checked, its route and its asker are found, and an arm is decided on.
+//!
+//! From here it goes to [`super::exchange`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+
+use super::admission;
+use super::attributes::{Asker, Attributes};
+use super::exchange::{Exchange, Gone};
+use super::headers::{self, Peer, Survey};
+use super::identity::{self, Found};
+use super::ledger::{Ledger, RequestFacts};
+use super::problem::Problem;
+use super::reply::Reply;
+use super::upload::{SharedUpload, UploadLimits};
+use super::worker::Worker;
+use crate::clock;
+use crate::config::model::MissingKey;
+use crate::domain::Arm;
+use crate::domain::breaker::{Lease, View};
+use crate::domain::context::Contexts;
+use crate::domain::decision::{self, Decision, Health, Reason};
+use crate::domain::fallback::Replay;
+use crate::live::{RouteIndex, Snapshot};
+
+/// Serves one request.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Gone> {
+    let arrived = clock::now();
+    let timer = peer.begin();
+    let snapshot = worker.snapshot();
+    let (mut parts, incoming) = request.into_parts();
+    let survey = headers::survey(&parts.headers);
+    let request_id = headers::request_id(&mut parts.headers, new_request_id);
+    let (host, route) = match route(&snapshot, &parts, survey, &incoming) {
+        Ok(routed) => routed,
+        Err(problem) => {
+            let counters = worker.counters();
+            if problem == Problem::NoRoute {
+                counters.unrouted.add(1);
+            } else {
+                counters.rejected.add(1);
+            }
+            peer.rest(arrived);
+            return Ok(problem.into_response(&request_id));
+        }
+    };
+    let trusted = peer.is_trusted(&snapshot);
+    let who = identify(&worker, &snapshot, route, &parts, trusted);
+    let splits = snapshot.config().routes[route].split_by;
+    let asker = Asker { parts: &parts, peer: peer.address(), trusted, key: (splits, who.key.as_deref()) };
+    let (decision, lease) = decide(&worker, &snapshot, route, asker, who.override_arm, arrived);
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
+    headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
+    let facts =
+        RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: who.key, peer };
+    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, decision, facts));
+    let exchange = Exchange {
+        upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
+        idempotent: parts.method.is_idempotent(),
+        timer,
+        survey,
+        upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
+        set_cookie: who.set_cookie,
+        ledger,
+        now: arrived,
+        parts,
+        wishes,
+        host,
+        trusted,
+    };
+    exchange.run(lease).await
+}
+
+/// Checks a request and finds its route.
+fn route(
+    snapshot: &Snapshot,
+    parts: &Parts,
+    survey: Survey,
+    incoming: &Incoming,
+) -> Result<(HeaderValue, RouteIndex), Problem> {
+    let host = admission::check(parts, survey)?;
+    if incoming.size_hint().lower() > snapshot.config().limits.max_body {
+        return Err(Problem::ContentTooLarge);
+    }
+    let name = admission::without_port(&host);
+    let route = snapshot.table.find(name, parts.uri.path(), &parts.method).ok_or(Problem::NoRoute)?;
+    Ok((host, route))
+}
+
+/// Who asks, as far as the decision is concerned.
+struct Who {
+    key: Option<Box<str>>,
+    override_arm: Option<Arm>,
+    set_cookie: Option<HeaderValue>,
+}
+
+fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, parts: &Parts, trusted: bool) -> Who {
+    let config = snapshot.config();
+    let definition = &config.routes[route];
+    let override_arm = identity::overridden(definition.override_header.as_ref(), &parts.headers);
+    let sources = &config.contexts[definition.split_by].key;
+    let key: Option<Box<str>> = match identity::find_key(sources, parts, trusted) {
+        Found::Key(key) => Some(key.into()),
+        Found::Untrusted => {
+            worker.note_untrusted();
+            None
+        }
+        Found::Nothing => None,
+    };
+    if key.is_some() || definition.missing_key == MissingKey::Control {
+        return Who { key, override_arm, set_cookie: None };
+    }
+    if let Some(id) = identity::cookie(&parts.headers, identity::ANONYMOUS_COOKIE).filter(|id| !id.is_empty()) {
+        return Who { key: Some(id.into()), override_arm, set_cookie: None };
+    }
+    let id = clock::new_uuid().to_string();
+    let secure = trusted && headers::has_token(&parts.headers, &headers::X_FORWARDED_PROTO, "https");
+    let set_cookie = identity::anonymous_cookie(&id, secure);
+    Who { key: Some(id.into()), override_arm, set_cookie }
+}
+
+/// Decides, and takes the right to a probe where one is due.
+fn decide(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: RouteIndex,
+    asker: Asker<'_>,
+    override_arm: Option<Arm>,
+    now: Instant,
+) -> (Decision, Option<Lease>) {
+    let now = clock::millis(now);
+    let slots = &snapshot.config().routes[route].policy.targeting.slots;
+    let attributes = Attributes::read(snapshot.config(), slots, asker);
+    worker.note_attributes(&attributes);
+    let contexts = &Contexts { key: asker.key.1, override_arm, facts: &attributes.facts };
+    let (mut decision, health) = snapshot.decide(route, contexts, now);
+    if decision.reason != Reason::BreakerOpen || health.breaker != View::ProbeDue {
+        return (decision, None);
+    }
+    let definition = &snapshot.config().routes[route];
+    // Would it be served, were the breaker closed? A probe that the gate refuses proves nothing.
+    let through = decision::decide(&definition.policy, contexts, &Health { breaker: View::Pass, ..health });
+    if through.serve == Arm::Control {
+        return (decision, None);
+    }
+    let settings = &snapshot.config().backends[definition.candidate].breaker;
+    let lease = snapshot.backends[definition.candidate].state.lease(now, settings);
+    if lease.is_some() {
+        decision.serve = Arm::Candidate;
+        decision.reason = Reason::BreakerProbe;
+    }
+    (decision, lease)
+}
+
+fn upload(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    route: RouteIndex,
+    parts: &Parts,
+    incoming: Incoming,
+    arm: Arm,
+    now: Instant,
+) -> Option<SharedUpload> {
+    if incoming.is_end_stream() {
+        return None;
+    }
+    let limits = &snapshot.config().limits;
+    let fallback = &snapshot.config().routes[route].fallback;
+    let may_repeat = arm == Arm::Candidate && (parts.method.is_idempotent() || fallback.replay == Replay::Always);
+    let fits = incoming.size_hint().lower() <= fallback.replay_body;
+    let keep = if may_repeat && fits { fallback.replay_body } else { 0 };
+    let limits = UploadLimits { max_body: limits.max_body, keep, keep_all: limits.replay_memory };
+    Some(SharedUpload::new(incoming, limits, Arc::clone(worker.replay_memory()), now))
+}
+
+fn new_request_id() -> HeaderValue {
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = clock::new_uuid().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod sizes {
+    /// hyper moves the future of every request; paths that are seldom taken belong in a box of their own.
+    const MAX_FUTURE_BYTES: usize = 3_584;
+
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+            std::mem::size_of::<F>()
+        }
+        let bytes = size(super::serve);
+        assert!(bytes <= MAX_FUTURE_BYTES, "{bytes}");
+    }
+}

@@ -1,0 +1,56 @@
+//! The target of a request as an upstream sees it.
+
+use http::Uri;
+use http::uri::PathAndQuery;
+
+/// The target that the upstream sees: origin-form, with the matched prefix replaced and the base path before.
+pub(crate) fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base_path: &str) -> Option<Uri> {
+    if rewrite.is_none() && base_path.is_empty() {
+        if uri.scheme().is_none() {
+            return Some(uri.clone());
+        }
+        let target = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        return Some(Uri::from(target));
+    }
+    let path = uri.path();
+    let rest = match rewrite {
+        // The root prefix ends in the slash that the rest begins with.
+        Some(_) => path.strip_prefix(matched.trim_end_matches('/')).unwrap_or(path),
+        None => path,
+    };
+    let prefix = rewrite.unwrap_or_default().trim_end_matches('/');
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let slash = if rest.starts_with('/') || (rest.is_empty() && !(prefix.is_empty() && base_path.is_empty())) {
+        ""
+    } else {
+        "/"
+    };
+    PathAndQuery::try_from(format!("{base_path}{prefix}{slash}{rest}{query}")).ok().map(Uri::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upstream_targets() {
+        let rows = [
+            ("/a/b?c=d", "/a", None, "", "/a/b?c=d"),
+            ("http://host/a?b", "/", None, "", "/a?b"),
+            ("http://host", "/", None, "", "/"),
+            ("/a/b?c", "/a", Some("/v2"), "", "/v2/b?c"),
+            ("/a", "/a", Some("/v2"), "", "/v2"),
+            ("/a", "/a", Some("/"), "", "/"),
+            ("/a/b", "/a", Some("/"), "", "/b"),
+            ("/a/b", "/", Some("/v2/"), "", "/v2/a/b"),
+            ("/a/b", "/a", None, "/base", "/base/a/b"),
+            ("/a/b", "/a", Some("/v2"), "/base", "/base/v2/b"),
+            ("/a", "/a", Some("/"), "/base", "/base"),
+        ];
+        for (uri, matched, rewrite, base, expected) in rows {
+            let uri: Uri = uri.parse().unwrap();
+            let found = upstream_uri(&uri, matched, rewrite, base).unwrap();
+            assert_eq!(found.to_string(), expected, "{uri} {matched} {rewrite:?} {base}");
+        }
+    }
+}
