@@ -6,6 +6,7 @@ use std::hint::black_box;
 use pointsman::config::load_text;
 use pointsman::domain::assignment::{Digest, Share};
 use pointsman::domain::breaker::{Settings, State};
+use pointsman::domain::condition::Fact;
 use pointsman::domain::context::Contexts;
 use pointsman::domain::decision::{Health, Policy, Targeting, Targets, decide};
 use pointsman::domain::percent::Percent;
@@ -34,6 +35,38 @@ fn decision(bencher: divan::Bencher<'_, '_>, targets: usize) {
     let policy = policy(targets);
     let contexts = Contexts { key: Some("user-107919"), ..Contexts::default() };
     bencher.bench_local(|| decide(black_box(&policy), black_box(&contexts), &Health::WELL));
+}
+
+/// A decision with 20 rules that refer to 5 segments, none of which holds, in three contexts.
+#[divan::bench]
+fn decision_with_rules(bencher: divan::Bencher<'_, '_>) {
+    let mut text = String::from(
+        "[contexts.user]\nkey = [{ header = \"x-user-id\" }]\ntier = { header = \"a\" }\nage = { header = \"b\", type = \"number\" }\n\
+         [contexts.session]\nregion = { header = \"c\" }\n[contexts.organization]\nindustry = { header = \"d\" }\n\
+         [backends.a]\nurl = \"http://127.0.0.1:1\"\n[segments]\n",
+    );
+    for n in 0..5 {
+        text += &format!(
+            "s{n} = {{ any = [{{ user.tier = \"t{n}\" }}, {{ organization.industry = [\"i{n}\", \"j{n}\"] }}] }}\n"
+        );
+    }
+    text += "[routes.r]\npath = \"/\"\ncontrol = \"a\"\ncandidate = \"a\"\nrollout = { percent = 25 }\n";
+    for n in 0..20 {
+        text += &format!(
+            "[[routes.r.rules]]\nname = \"r{n}\"\nif = {{ segment = \"s{}\", user.age = {{ gt = {n} }}, session.region.prefix = \"us_\" }}\npercent = 5\n",
+            n % 5
+        );
+    }
+    let Ok(loaded) = load_text(&text, "bench", &BTreeMap::new()) else { return };
+    let values =
+        [("user.tier", "premium"), ("user.age", "44"), ("session.region", "us_east"), ("organization.industry", "x")];
+    let value = |name: &str| values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let attributes = loaded.config.attributes.iter();
+    let facts: Vec<Option<Fact<'_>>> =
+        attributes.map(|known| value(&known.name).and_then(|text| Fact::read(known.kind, text.into()))).collect();
+    let contexts = Contexts { key: Some("user-107919"), facts: &facts, ..Contexts::default() };
+    let policy = &loaded.config.routes[0].policy;
+    bencher.bench_local(|| decide(black_box(policy), black_box(&contexts), &Health::WELL));
 }
 
 #[divan::bench]

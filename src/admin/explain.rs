@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{RawQuery, Request, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Console;
 use super::body;
 use super::problem::Problem;
+use super::question::{Given, Question, Unanswerable};
 use crate::clock;
 use crate::config::Loaded;
 use crate::config::model::{QualityGate, Route, Target};
@@ -23,20 +23,6 @@ use crate::domain::context::{Contexts, usable_key};
 use crate::domain::decision::{self, Decision, Health, Reason, Step};
 use crate::domain::quality;
 use crate::live::RouteIndex;
-
-/// What is asked.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Question {
-    /// The route's name.
-    pub route: String,
-    /// The key of the kind that splits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// The arm that a tester's header asks for.
-    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
-    pub override_arm: Option<Arm>,
-}
 
 /// What the answer rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +55,9 @@ pub struct Explanation {
     pub reason: Reason,
     /// The backend that would serve now.
     pub backend: String,
+    /// The rule that decided, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// The percentage by which this was drawn, if a hash drew it.
     pub randomised: Option<f64>,
     /// The assignment bucket, 0 to 2^32 - 1; like what follows, `None` without a key.
@@ -103,12 +92,14 @@ type Shown = fn(&Route, &Value) -> Value;
 
 /// The values that a route's decisions are made from. The salt is shown as it was typed, since it may
 /// come from a variable that is nobody's business.
-const VALUES: [(&str, Shown); 10] = [
+const VALUES: [(&str, Shown); 12] = [
     ("enabled", |route, _| json!(route.policy.enabled)),
     ("forced", |route, _| json!(route.policy.forced)),
     ("targets.control", |route, _| json!(route.policy.targets.control.len())),
     ("targets.candidate", |route, _| json!(route.policy.targets.candidate.len())),
     ("holdout", |route, _| json!(route.policy.holdout.as_ref().map_or(0.0, |holdout| holdout.share.percent().get()))),
+    ("eligible", |_, typed| typed.get("eligible").cloned().unwrap_or(Value::Null)),
+    ("rules", |route, _| json!(route.policy.targeting.rules.len())),
     ("split_by", |_, typed| typed.get("split_by").cloned().unwrap_or(Value::Null)),
     ("salt", |route, typed| typed.get("salt").cloned().unwrap_or_else(|| json!(route.name))),
     ("rollout.percent", |route, _| json!(route.policy.rollout.percent())),
@@ -116,24 +107,41 @@ const VALUES: [(&str, Shown); 10] = [
     ("candidate", |_, typed| typed.get("candidate").cloned().unwrap_or(Value::Null)),
 ];
 
-impl Question {
-    /// The facts that the decision is made from.
-    fn contexts(&self) -> Contexts<'_> {
-        Contexts { key: self.key.as_deref().and_then(usable_key), override_arm: self.override_arm, facts: &[] }
-    }
+/// Answers from a file alone.
+///
+/// # Errors
+/// When there is no such route or attribute.
+pub fn from_file(loaded: &Loaded, question: &Question) -> Result<Explanation, Unanswerable> {
+    let routes = &loaded.config.routes;
+    let Some(index) = routes.iter().position(|route| *route.name == *question.route) else {
+        let known = routes.iter().map(|route| &*route.name).collect::<Vec<_>>().join(", ");
+        return Err(Unanswerable::Route { name: question.route.clone(), known });
+    };
+    let route = &routes[index];
+    let given = question.facts(&loaded.config, route)?;
+    let health = assumed_well(route);
+    let asked = Asked { loaded, index, question, given: &given };
+    let decision = decision::decide(&route.policy, &asked.contexts(), &health);
+    let note = "answered from the file: the candidate's breaker, gate and room are assumed well";
+    let mut explanation = explain(&asked, (&decision, &health));
+    explanation.notes.push(note.to_owned());
+    Ok(explanation)
 }
 
-/// Answers from a file alone. `None`: there is no such route.
-#[must_use]
-pub fn from_file(loaded: &Loaded, question: &Question) -> Option<Explanation> {
-    let index = loaded.config.routes.iter().position(|route| *route.name == *question.route)?;
-    let route = &loaded.config.routes[index];
-    let health = assumed_well(route);
-    let decision = decision::decide(&route.policy, &question.contexts(), &health);
-    let note = "answered from the file: the candidate's breaker, gate and room are assumed well";
-    let mut explanation = explain(loaded, index, question, (&decision, &health));
-    explanation.notes.push(note.to_owned());
-    Some(explanation)
+/// A question and what it is asked of.
+struct Asked<'a> {
+    loaded: &'a Loaded,
+    index: RouteIndex,
+    question: &'a Question,
+    given: &'a Given,
+}
+
+impl Asked<'_> {
+    /// The facts that the decision is made from.
+    fn contexts(&self) -> Contexts<'_> {
+        let key = self.question.key.as_deref().and_then(usable_key);
+        Contexts { key, override_arm: self.question.override_arm, facts: &self.given.facts }
+    }
 }
 
 /// A candidate whose breaker is closed, whose gate is open and who has room.
@@ -147,13 +155,17 @@ fn from_running(console: &Console, question: &Question) -> Result<Json<Explanati
     let snapshot = console.live.snapshot();
     let unknown = || Problem::UnknownRoute(question.route.clone());
     let index = snapshot.route_named(&question.route).ok_or_else(unknown)?;
-    let (decision, health) = snapshot.decide(index, &question.contexts(), clock::now_millis());
-    let explanation = explain(&snapshot.loaded, index, question, (&decision, &health));
+    let given = question.facts(snapshot.config(), &snapshot.config().routes[index]);
+    let given = given.map_err(|unknown| Problem::Invalid(unknown.to_string()))?;
+    let asked = Asked { loaded: &snapshot.loaded, index, question, given: &given };
+    let (decision, health) = snapshot.decide(index, &asked.contexts(), clock::now_millis());
+    let explanation = explain(&asked, (&decision, &health));
     Ok(Json(Explanation { basis: Basis::Running, generation: Some(snapshot.generation), ..explanation }))
 }
 
-fn explain(loaded: &Loaded, index: RouteIndex, question: &Question, outcome: (&Decision, &Health)) -> Explanation {
+fn explain(asked: &Asked<'_>, outcome: (&Decision, &Health)) -> Explanation {
     let (decision, health) = outcome;
+    let Asked { loaded, index, question, .. } = *asked;
     let route = &loaded.config.routes[index];
     let digest = decision.digest;
     Explanation {
@@ -166,14 +178,15 @@ fn explain(loaded: &Loaded, index: RouteIndex, question: &Question, outcome: (&D
         served: decision.serve,
         reason: decision.reason,
         backend: loaded.config.backends[route.backend(decision.serve)].name.to_string(),
+        rule: decision.rule.map(|index| route.policy.targeting.rules[index].name.to_string()),
         randomised: decision.randomised.map(|percent| percent.get()),
         bucket: digest.map(|digest| digest.bucket().0),
         percentage: digest.map(|digest| digest.bucket().percentage()),
         statistical_bucket: digest.map(|digest| digest.statistical_bucket()),
         user_sample: digest.map(|digest| digest.user_sample().to_string()),
-        steps: decision::trace(&route.policy, &question.contexts(), health, decision),
+        steps: decision::trace(&route.policy, &asked.contexts(), health, decision),
         values: values(loaded, route),
-        notes: notes(loaded, route, question),
+        notes: notes(asked, route),
     }
 }
 
@@ -187,7 +200,8 @@ fn values(loaded: &Loaded, route: &Route) -> Vec<TypedValue> {
     VALUES.into_iter().map(value).collect()
 }
 
-fn notes(loaded: &Loaded, route: &Route, question: &Question) -> Vec<String> {
+fn notes(asked: &Asked<'_>, route: &Route) -> Vec<String> {
+    let Asked { loaded, question, given, .. } = *asked;
     let mut notes = Vec::new();
     let candidate = &loaded.config.backends[route.candidate];
     if matches!(candidate.target, Target::Off) {
@@ -199,15 +213,18 @@ fn notes(loaded: &Loaded, route: &Route, question: &Question) -> Vec<String> {
     if question.override_arm.is_some() && route.override_header.is_none() {
         notes.push("the route has no [override], so no header could ask for an arm".to_owned());
     }
+    for name in &given.unreadable {
+        notes.push(format!("{name} cannot be read as its type; it counts as missing"));
+    }
     notes
 }
 
-/// `GET /api/v1/explain?route=&key=&override=`.
+/// `GET /api/v1/explain?route=&key=&override=&attr=NAME=VALUE`.
 pub(super) fn by_query(
     State(console): State<Arc<Console>>,
-    question: Result<Query<Question>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<Explanation>, Problem> {
-    let Query(question) = question.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let question = Question::from_query(query.as_deref().unwrap_or_default()).map_err(Problem::Invalid)?;
     from_running(&console, &question)
 }
 

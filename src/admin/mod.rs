@@ -22,6 +22,7 @@ pub mod explain;
 mod guard;
 mod probes;
 mod problem;
+pub mod question;
 mod routes;
 mod server;
 

@@ -8,7 +8,8 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 
-use super::explain::{Explanation, Question, from_file};
+use super::explain::{Explanation, from_file};
+use super::question::Question;
 use super::*;
 use crate::clock;
 use crate::config::{self, Sources};
@@ -257,7 +258,8 @@ async fn file_and_running_process_explain_alike() {
     let special = ["demo".to_owned(), "boss".to_owned(), String::new(), "x".repeat(300), "a b&c=ü".to_owned()];
     for key in (0..1_000).map(|n| format!("user_{n}")).chain(special) {
         for override_arm in [None, Some(Arm::Candidate)] {
-            let question = Question { route: "answers".into(), key: Some(key.clone()), override_arm };
+            let question =
+                Question { route: "answers".into(), key: Some(key.clone()), override_arm, ..Question::default() };
             let mut query = form_urlencoded::Serializer::new(String::new());
             query.append_pair("route", "answers").append_pair("key", &key);
             override_arm.iter().for_each(|arm| _ = query.append_pair("override", arm.as_str()));

@@ -7,9 +7,11 @@ use serde_json::Value;
 use super::client::{Client, Refusal, TokenArgs};
 use super::environment::SourceArgs;
 use super::{MISTAKES, output};
-use crate::admin::explain::{Basis, Explanation, Question, from_file};
+use crate::admin::explain::{Basis, Explanation, from_file};
+use crate::admin::question::{Question, attribute};
 use crate::config::{Loaded, load, report};
 use crate::domain::Arm;
+use crate::domain::condition::Examined;
 use crate::domain::decision::Step;
 
 /// Arguments of `explain`.
@@ -23,6 +25,9 @@ pub struct Args {
     /// As if a tester's header asked for this arm.
     #[arg(long = "override", value_name = "ARM", value_parser = arm)]
     pub override_arm: Option<Arm>,
+    /// An attribute, as often as wanted: user.tier=premium.
+    #[arg(long = "attr", value_name = "NAME=VALUE", value_parser = attribute)]
+    pub attributes: Vec<(String, Value)>,
     /// Where the configuration comes from.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -47,7 +52,12 @@ fn arm(word: &str) -> Result<Arm, String> {
 /// # Errors
 /// If the gateway cannot be asked, or the result cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let question = Question { route: args.route.clone(), key: args.key.clone(), override_arm: args.override_arm };
+    let question = Question {
+        route: args.route.clone(),
+        key: args.key.clone(),
+        override_arm: args.override_arm,
+        attributes: args.attributes.iter().cloned().collect(),
+    };
     let explanation = match &args.admin {
         Some(url) => from_gateway(&Client::new(url, &args.token)?, &question)?,
         None => match load(&args.source.sources()?, None) {
@@ -75,24 +85,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 type Answer = Result<Explanation, String>;
 
 fn from_loaded(loaded: &Loaded, question: &Question) -> Answer {
-    let known = || loaded.config.routes.iter().map(|route| &*route.name).collect::<Vec<_>>().join(", ");
-    from_file(loaded, question)
-        .ok_or_else(|| format!("there is no route {:?}; there are: {}\n", question.route, known()))
+    from_file(loaded, question).map_err(|unanswerable| format!("{unanswerable}\n"))
 }
 
 fn from_gateway(client: &Client, question: &Question) -> anyhow::Result<Answer> {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("route", &question.route);
-    if let Some(key) = &question.key {
-        query.append_pair("key", key);
-    }
-    if let Some(arm) = question.override_arm {
-        query.append_pair("override", arm.as_str());
-    }
-    match client.get(&format!("/api/v1/explain?{}", query.finish())) {
+    match client.get(&format!("/api/v1/explain?{}", question.to_query())) {
         Ok(explanation) => Ok(Ok(explanation)),
         Err(error) => match error.downcast_ref::<Refusal>() {
-            Some(refusal) if refusal.code == "unknown_route" => Ok(Err(format!("{}\n", refusal.detail))),
+            Some(refusal) if ["unknown_route", "invalid_request"].contains(&&*refusal.code) => {
+                Ok(Err(format!("{}\n", refusal.detail)))
+            }
             Some(_) | None => Err(error),
         },
     }
@@ -117,7 +119,7 @@ fn told(explanation: &Explanation) -> String {
         Basis::Running => "answered by the running gateway\n\n",
         Basis::File => "\n",
     };
-    text += &output::table(&["step", "", "found"], explanation.steps.iter().map(step_row));
+    text += &output::table(&["step", "", "found"], explanation.steps.iter().flat_map(step_rows));
     text.push('\n');
     let values = explanation.values.iter();
     let shown = |value: &Value| if value.is_null() { "-".to_owned() } else { value.to_string() };
@@ -127,9 +129,27 @@ fn told(explanation: &Explanation) -> String {
     text + &notes
 }
 
-fn step_row(step: &Step) -> Vec<String> {
+/// A row for the step, and one for each clause that it looked at.
+fn step_rows(step: &Step) -> Vec<Vec<String>> {
     let decided = if step.decided { "decides" } else { "" };
-    vec![step.step.as_str().to_owned(), decided.to_owned(), step.found.clone()]
+    let mut rows = vec![vec![step.step.as_str().to_owned(), decided.to_owned(), step.found.clone()]];
+    rows.extend(
+        step.clauses.iter().map(|clause| vec![String::new(), clause.result.as_str().to_owned(), shown(clause)]),
+    );
+    rows
+}
+
+/// `user.tier eq "premium", found "trial"`, as deep as it lies.
+fn shown(clause: &Examined) -> String {
+    let indent = "  ".repeat(clause.depth + 1);
+    let Examined { operator, attribute, operand, found, .. } = clause;
+    match (attribute, operand) {
+        (Some(attribute), Some(operand)) => {
+            let found = found.as_deref().unwrap_or("nothing");
+            format!("{indent}{attribute} {operator} {operand}, found {found}")
+        }
+        _ => format!("{indent}{operator}"),
+    }
 }
 
 #[cfg(test)]

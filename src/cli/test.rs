@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::environment::SourceArgs;
 use super::{MISTAKES, output};
-use crate::admin::explain::{Explanation, Question, from_file};
+use crate::admin::explain::{Explanation, from_file};
+use crate::admin::question::Question;
 use crate::config::report::{Diagnostic, render};
 use crate::config::{Loaded, load};
 use cases::Case;
@@ -18,7 +19,7 @@ use cases::Case;
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The file with the cases: `[[case]]` with `route`, `key`, `expect`, and optionally `reason` and `override`.
+    /// The file with the cases: `[[case]]` with `route`, `key`, `expect`, and optionally `reason`, `override` and `attributes`.
     pub cases: std::path::PathBuf,
     /// Where the configuration comes from.
     #[command(flatten)]
@@ -69,10 +70,15 @@ fn refuse(args: &Args, mistakes: Vec<Diagnostic>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(MISTAKES))
 }
 
-/// `None` for a route that is not there, which reading the cases has refused.
+/// `None` for a route or an attribute that is not there, which reading the cases has refused.
 fn outcome<'a>(loaded: &Loaded, case: &'a Case) -> Option<Outcome<'a>> {
-    let question = Question { route: case.route.clone(), key: case.key.clone(), override_arm: case.override_arm };
-    let found = from_file(loaded, &question)?;
+    let question = Question {
+        route: case.route.clone(),
+        key: case.key.clone(),
+        override_arm: case.override_arm,
+        attributes: case.attributes.clone(),
+    };
+    let found = from_file(loaded, &question).ok()?;
     let right = found.served == case.expect && case.reason.is_none_or(|reason| found.reason == reason);
     Some(Outcome { case, found, right })
 }

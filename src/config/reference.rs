@@ -25,6 +25,32 @@ Lengths of time have a unit (`\"250ms\"`, `\"30s\"`, `\"1h30m\"`); sizes are byt
 Names have 1 to 64 of the characters `a-z`, `0-9`, `_` and `-`.
 ";
 
+const CONDITIONS: &str = r#"
+## Conditions
+
+A condition is a table of clauses, all of which must hold: `{ user.tier = "premium", session.region = ["us", "eu"] }`.
+`"user.tier"` in quotes is the same as `user.tier`. A value means equal, a list means one of, a table names operators:
+`{ user.age = { gte = 18, lt = 65 } }`. `any = [{ ... }, ...]` and `all = [{ ... }, ...]` take conditions,
+`not = { ... }` one, `segment = "name"` refers to `[segments]`. Types are checked when the file is loaded.
+
+| operator | attribute of type | holds if the value |
+|---|---|---|
+| `eq`, `ne`, `in`, `not_in` | any | is equal, or not; is one of several, or none. Of a list: one of its items is, or none |
+| `gt`, `gte`, `lt`, `lte` | number, timestamp, semver | is greater, at least, less, at most |
+| `prefix`, `suffix` | string | begins or ends so |
+| `contains` | string, list | has this within; of a list: has this item |
+| `regex` | string | matches somewhere; `^` and `$` hold the expression to the ends |
+| `min_length`, `max_length` | string, list | has so many characters; of a list: items |
+| `before`, `after` | timestamp | is earlier, later |
+| `semver_lt`, `semver_gt` | semver | has less or greater precedence |
+| `cidr` | string | is an address in the range, or in one of several |
+| `exists` | any | is there (`true`) or missing (`false`) |
+
+A missing attribute makes a comparison unknown, `not` unknown is unknown (Kleene's logic), and unknown at the top counts
+as false. Only `exists` sees absence. A condition has at most 32 levels and 10,000 clauses, those of segments counted
+wherever they are referred to; a regular expression has at most 256 KiB when compiled.
+"#;
+
 /// The whole page.
 #[must_use]
 pub fn reference() -> String {
@@ -32,6 +58,7 @@ pub fn reference() -> String {
     for key in ROOT.iter().filter(|key| !key.later) {
         section("", key, &mut page);
     }
+    page.push_str(CONDITIONS);
     let later: Vec<String> = ROOT.iter().filter(|key| key.later).map(|key| format!("`{}`", key.name)).collect();
     // Writing to a string cannot fail.
     let _ = writeln!(page, "\n## Not yet available\n\n{}.", later.join(", "));

@@ -172,7 +172,8 @@ candidate = "a"
 
     #[test]
     fn the_client_is_the_nearest_that_is_no_proxy() {
-        let rows: [(&[(&str, &str)], bool, &str); 7] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], bool, &'a str);
+        let rows: [Row<'_>; 7] = [
             (&[], true, "10.0.0.1"),
             (&[(X_FORWARDED_FOR, "1.1.1.1")], true, "1.1.1.1"),
             (&[(X_FORWARDED_FOR, "1.1.1.1")], false, "10.0.0.1"),

@@ -22,5 +22,6 @@ mod life_cycle;
 mod reloading;
 mod splitting;
 mod streaming;
+mod targeting;
 mod timeouts;
 mod upgrades;

@@ -36,7 +36,7 @@ fn gateway() -> Gateway {
 }
 
 fn question(key: &str) -> Question {
-    Question { route: "answers".to_owned(), key: Some(key.to_owned()), override_arm: None }
+    Question { route: "answers".to_owned(), key: Some(key.to_owned()), ..Question::default() }
 }
 
 #[test]
@@ -95,4 +95,38 @@ fn a_taken_address_is_an_error_that_names_it() {
 fn what_people_see() {
     let loaded = load_text(FILE, "gateway.toml", &BTreeMap::new()).unwrap();
     insta::assert_snapshot!(told(&from_loaded(&loaded, &question("user_0")).unwrap()));
+}
+
+const TARGETED: &str = r#"
+[contexts.user]
+key = [{ header = "x-user-id" }]
+tier = { header = "x-user-tier" }
+age = { header = "x-user-age", type = "number" }
+[segments]
+grown = { user.age = { gte = 18 } }
+[backends.old]
+url = "http://127.0.0.1:1"
+[backends.new]
+url = "http://127.0.0.1:2"
+[routes.answers]
+control = "old"
+candidate = "new"
+eligible = { not = { user.tier = ["trial"] } }
+rules = [
+  { name = "seniors", if = { user.age = { gt = 60 } }, serve = "control" },
+  { name = "paying", if = { any = [{ user.tier = "premium" }, { segment = "grown" }] }, percent = 50.0 },
+]
+"#;
+
+#[test]
+fn every_clause_is_shown_with_what_was_found() {
+    let loaded = load_text(TARGETED, "gateway.toml", &BTreeMap::new()).unwrap();
+    let attributes = ["user.tier=starter", "user.age=44"].map(|text| attribute(text).unwrap());
+    let question = Question { attributes: attributes.into(), ..question("user123") };
+    insta::assert_snapshot!(told(&from_loaded(&loaded, &question).unwrap()));
+    let unreadable = Question { attributes: [attribute("user.age=old").unwrap()].into(), ..question.clone() };
+    let notes = from_loaded(&loaded, &unreadable).unwrap().notes.join("\n");
+    assert!(notes.contains("user.age cannot be read"), "{notes}");
+    let unknown = Question { attributes: [attribute("user.plan=a").unwrap()].into(), ..question };
+    assert!(from_loaded(&loaded, &unknown).unwrap_err().contains("there is no attribute \"user.plan\""));
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use crate::config::node::{Entry, Node, Origin, Source, SourceKind, Value, parse_document};
 use crate::config::{Config, Diagnostic, Severity};
 use crate::domain::Arm;
@@ -19,9 +21,11 @@ pub(super) struct Case {
     pub(super) expect: Arm,
     pub(super) reason: Option<Reason>,
     pub(super) override_arm: Option<Arm>,
+    /// By name: `user.tier`.
+    pub(super) attributes: BTreeMap<String, Json>,
 }
 
-const KEYS: [&str; 5] = ["route", "key", "expect", "reason", "override"];
+const KEYS: [&str; 6] = ["route", "key", "expect", "reason", "override", "attributes"];
 
 /// Reads the cases, or tells all mistakes. Route names are checked where there is a configuration.
 pub(super) fn read(path: &Path, config: Option<&Config>) -> Result<Vec<Case>, Vec<Diagnostic>> {
@@ -81,7 +85,46 @@ impl Reader<'_> {
         let expect = self.word(node, "expect", true, Arm::ALL.map(|arm| (arm.as_str(), arm)));
         let reason = self.word(node, "reason", false, Reason::ALL.map(|reason| (reason.as_str(), reason)));
         let override_arm = self.word(node, "override", false, Arm::ALL.map(|arm| (arm.as_str(), arm)));
-        Some(Case { place, route: route?, key, expect: expect?, reason, override_arm })
+        let attributes = self.attributes(node);
+        Some(Case { place, route: route?, key, expect: expect?, reason, override_arm, attributes })
+    }
+
+    /// `{ user.tier = "premium" }` or `{ "user.tier" = "premium" }`.
+    fn attributes(&mut self, node: &Node) -> BTreeMap<String, Json> {
+        let mut attributes = BTreeMap::new();
+        let Some(value) = node.get("attributes") else { return attributes };
+        let Some(table) = value.as_table() else {
+            let help = "expected a table: { user.tier = \"premium\" }";
+            self.at_key(node, "attributes", &format!("found {}", value.describe()), help);
+            return attributes;
+        };
+        for (kind, entry) in table {
+            match entry.node.as_table() {
+                Some(inner) => {
+                    for (name, entry) in inner {
+                        self.attribute(format!("{kind}.{name}"), entry, &mut attributes);
+                    }
+                }
+                None => self.attribute(kind.clone(), entry, &mut attributes),
+            }
+        }
+        attributes
+    }
+
+    fn attribute(&mut self, name: String, entry: &Entry, attributes: &mut BTreeMap<String, Json>) {
+        let path = "case.attributes";
+        let known = self.config.map(|config| config.attributes.iter().map(|known| &*known.name).collect::<Vec<_>>());
+        if let Some(known) = known.filter(|known| !known.contains(&name.as_str())) {
+            let help = format!("one of {}", known.join(", "));
+            self.mistake(&entry.key, path, &format!("there is no attribute {name:?}"), &help);
+        }
+        match json(&entry.node) {
+            Some(value) => drop(attributes.insert(name, value)),
+            None => {
+                let found = format!("found {}", entry.node.describe());
+                self.mistake(&entry.node.origin, path, &found, "expected a value, or a list of strings");
+            }
+        }
     }
 
     fn known_keys(&mut self, node: &Node, path: &str, known: &[&str]) {
@@ -136,6 +179,18 @@ impl Reader<'_> {
             help: help.to_owned(),
             hidden: Vec::new(),
         });
+    }
+}
+
+/// Dates as their text; `None` for what no attribute is.
+fn json(node: &Node) -> Option<Json> {
+    match &node.value {
+        Value::Text(text) | Value::Other(text) => Some(Json::from(text.as_str())),
+        Value::Integer(number) => Some(Json::from(*number)),
+        Value::Float(number) => Some(Json::from(*number)),
+        Value::Bool(word) => Some(Json::from(*word)),
+        Value::List(items) => items.iter().map(json).collect::<Option<Vec<_>>>().map(Json::from),
+        Value::Table(_) => None,
     }
 }
 

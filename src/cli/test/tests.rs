@@ -60,3 +60,31 @@ fn a_file_of_cases_that_is_not_there_is_a_mistake() {
     let code = cli::run(Cli::parse_from(["pointsman", "test", "/not/there"])).unwrap();
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(cli::MISTAKES)));
 }
+
+/// Every example stands beside its cases.
+#[test]
+fn the_examples_do_what_they_say() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut tested = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let path = path.to_str().unwrap();
+        let Some(name) = path.strip_suffix(".cases.toml") else { continue };
+        let config = format!("{name}.toml");
+        let code = cli::run(Cli::parse_from(["pointsman", "test", path, "-c", &config])).unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS), "{path}");
+        let checked = cli::run(Cli::parse_from(["pointsman", "check", "--strict", "-c", &config])).unwrap();
+        assert_eq!(format!("{checked:?}"), format!("{:?}", ExitCode::SUCCESS), "{config}");
+        tested += 1;
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), tested * 2, "an example without cases");
+    assert!(tested >= 7, "{tested}");
+}
+
+#[test]
+fn attributes_that_there_are_not_are_a_mistake() {
+    let cases = "[[case]]\nroute = \"answers\"\nexpect = \"control\"\nattributes = ";
+    for attributes in ["{ user.tier = \"a\" }", "1", "{ user.key = { a = 1 } }"] {
+        assert_eq!(code(FILE, &format!("{cases}{attributes}\n"), &[]), format!("{:?}", ExitCode::from(cli::MISTAKES)));
+    }
+}

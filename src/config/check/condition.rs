@@ -246,10 +246,8 @@ fn comparison(slot: Slot, known: &Known, operator: Operator, node: &Node, at: At
     match Predicate::new(operator, attribute.kind, operand?) {
         Ok(predicate) => Some(Clause::Attribute { slot, name: Arc::clone(&attribute.name), predicate }),
         Err(mistake) => {
-            let item = mistake.item.and_then(|index| match &node.value {
-                Value::List(items) => items.get(index),
-                _ => None,
-            });
+            let items: &[Node] = if let Value::List(items) = &node.value { items } else { &[] };
+            let item = mistake.item.and_then(|index| items.get(index));
             at.error(&item.unwrap_or(node).origin, mistake.found, mistake.help);
             None
         }

@@ -165,10 +165,7 @@ fn within(networks: &[IpNet], text: &str) -> Truth {
 
 fn compile(operator: Operator, kind: Type, operand: &Operand) -> Result<Check, Mistake> {
     Ok(match operator {
-        Operator::Exists => match operand {
-            Operand::Boolean(wanted) => Check::Exists(*wanted),
-            other => return Err(wrong(other, "expected `true` or `false`", None)),
-        },
+        Operator::Exists => Check::Exists(boolean(operand, None)?),
         Operator::Eq | Operator::Ne => equal(kind, std::slice::from_ref(operand), false)?,
         Operator::In | Operator::NotIn => equal(kind, several(operand)?, true)?,
         Operator::Gt | Operator::SemverGt | Operator::After => ordered(Bound::Above, kind, operand)?,
@@ -198,10 +195,7 @@ fn equal(kind: Type, operands: &[Operand], listed: bool) -> Result<Check, Mistak
             Check::Texts(texts)
         }
         Type::Number => Check::Numbers(each(operands, listed, number)?),
-        Type::Boolean => Check::Booleans(each(operands, listed, |operand, item| match operand {
-            Operand::Boolean(word) => Ok(*word),
-            other => Err(wrong(other, "expected `true` or `false`, since the attribute is a boolean", item)),
-        })?),
+        Type::Boolean => Check::Booleans(each(operands, listed, boolean)?),
         Type::Timestamp => Check::Timestamps(each(operands, listed, timestamp)?),
         Type::Semver => Check::Versions(each(operands, listed, semver)?),
     })
@@ -233,7 +227,7 @@ fn several(operand: &Operand) -> Result<&[Operand], Mistake> {
             Err(Mistake { found, help: format!("at most {MAX_OPERANDS}"), item: None })
         }
         Operand::List(items) => Ok(items),
-        other => Err(wrong(other, "expected a list", None)),
+        Operand::Text(_) | Operand::Number(_) | Operand::Boolean(_) => Err(wrong(operand, "expected a list", None)),
     }
 }
 
@@ -250,10 +244,20 @@ fn text(operand: &Operand, item: Option<usize>) -> Result<&str, Mistake> {
     }
 }
 
+fn boolean(operand: &Operand, item: Option<usize>) -> Result<bool, Mistake> {
+    if let Operand::Boolean(word) = operand {
+        Ok(*word)
+    } else {
+        Err(wrong(operand, "expected `true` or `false`", item))
+    }
+}
+
 fn number(operand: &Operand, item: Option<usize>) -> Result<f64, Mistake> {
-    match operand {
-        Operand::Number(number) if number.is_finite() => Ok(*number),
-        other => Err(wrong(other, "expected a number, since the attribute is one", item)),
+    let number = if let Operand::Number(number) = operand { *number } else { f64::NAN };
+    if number.is_finite() {
+        Ok(number)
+    } else {
+        Err(wrong(operand, "expected a number, since the attribute is one", item))
     }
 }
 
@@ -274,11 +278,12 @@ fn network(operand: &Operand, item: Option<usize>) -> Result<IpNet, Mistake> {
 }
 
 fn length(operand: &Operand) -> Result<usize, Mistake> {
-    match operand {
-        Operand::Number(number) if *number >= 0.0 && number.fract() == 0.0 && *number <= f64::from(u32::MAX) => {
-            Ok(*number as usize)
-        }
-        other => Err(wrong(other, "expected a whole number that is not negative", None)),
+    let number = if let Operand::Number(number) = operand { *number } else { f64::NAN };
+    let is_length = (0.0..=f64::from(u32::MAX)).contains(&number) && number.fract() == 0.0;
+    if is_length {
+        Ok(number as usize)
+    } else {
+        Err(wrong(operand, "expected a whole number that is not negative", None))
     }
 }
 
@@ -286,9 +291,10 @@ fn regex(pattern: &str) -> Result<Regex, Mistake> {
     let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_CACHE_BYTES).build();
     built.map_err(|error| Mistake {
         found: format!("{pattern:?} is not a regular expression that can be used"),
-        help: match error {
-            regex::Error::CompiledTooBig(limit) => format!("compiled it has more than {limit} bytes"),
-            other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        help: if let regex::Error::CompiledTooBig(limit) = error {
+            format!("compiled it has more than {limit} bytes")
+        } else {
+            error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
         },
         item: None,
     })

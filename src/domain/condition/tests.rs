@@ -207,18 +207,16 @@ fn interpreted(plain: &Plain, values: &[Option<String>]) -> Option<bool> {
         Plain::One(slot, operator, words) => {
             let value = values.get(*slot)?.as_ref()?;
             let (first, among) = (&words[0], words.iter().any(|word| word == value));
-            Some(match operator {
-                Operator::In => among,
-                Operator::NotIn => !among,
-                Operator::Eq => first == value,
-                Operator::Ne => first != value,
-                Operator::Prefix => value.len() >= first.len() && value[..first.len()] == **first,
-                Operator::Suffix => value.len() >= first.len() && value[value.len() - first.len()..] == **first,
-                other => {
-                    assert_eq!(*other, Operator::Contains);
-                    (0..=value.len()).any(|at| value[at..].starts_with(first))
-                }
-            })
+            let rows = [
+                (Operator::In, among),
+                (Operator::NotIn, !among),
+                (Operator::Eq, first == value),
+                (Operator::Ne, first != value),
+                (Operator::Prefix, value.len() >= first.len() && value[..first.len()] == **first),
+                (Operator::Suffix, value.len() >= first.len() && value[value.len() - first.len()..] == **first),
+                (Operator::Contains, (0..=value.len()).any(|at| value[at..].starts_with(first))),
+            ];
+            rows.iter().find(|(known, _)| known == operator).map(|(_, holds)| *holds)
         }
         Plain::Exists(slot, wanted) => Some(values.get(*slot).is_some_and(Option::is_some) == *wanted),
         Plain::All(clauses) => many(clauses, false),

@@ -35,10 +35,12 @@ pub fn trace(policy: &Policy, contexts: &Contexts<'_>, health: &Health, decision
     let mut steps = Vec::new();
     for step in ASSIGNMENT_ORDER {
         let decided = step == decision.assigned_by;
-        match step {
-            Reason::Condition => steps.push(condition_step(policy, contexts, decided)),
-            Reason::Rule => steps.extend(rule_steps(policy, contexts, decision)),
-            other => steps.push(Step::plain(step, decided, assignment_found(other, policy, contexts, decision))),
+        if step == Reason::Condition {
+            steps.push(condition_step(policy, contexts, decided));
+        } else if step == Reason::Rule {
+            steps.extend(rule_steps(policy, contexts, decision));
+        } else {
+            steps.push(Step::plain(step, decided, assignment_found(step, policy, contexts, decision)));
         }
         if decided {
             break;
