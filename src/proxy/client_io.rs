@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::timer::Timer;
 use crate::clock;
+use crate::upstream::poll_send;
 
 /// How long a client may take nothing of what is sent to it.
 const WRITE_STALL: Duration = Duration::from_secs(60);
@@ -55,7 +56,7 @@ impl AsyncWrite for ClientIo {
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, pieces);
+        let written = poll_send(&mut this.socket, cx, pieces);
         this.bounded(cx, written)
     }
 

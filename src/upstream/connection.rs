@@ -1,7 +1,7 @@
 //! The byte stream that connecting gives: plain or TLS.
 //!
-//! It adds nothing to what it wraps. Invariant: every call goes to the wrapped stream, vectored
-//! writes among them, so that a head and a body still leave in one system call.
+//! Invariant: every call goes to the wrapped stream, vectored writes among them, so that a head and a
+//! body still leave in one system call; on a plain socket, small ones in the cheapest one.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -31,6 +31,28 @@ impl Connection {
     }
 }
 
+/// Pieces that are together at most this long are joined before they are sent.
+const JOINED_BYTES: usize = 1_024;
+
+/// Writes pieces to a socket in one system call: `send` for one piece or for few bytes, which the kernel
+/// takes faster than the list of pieces that `writev` brings.
+pub fn poll_send(stream: &mut TcpStream, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    if let [only] = pieces {
+        return Pin::new(stream).poll_write(cx, only);
+    }
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    if length > JOINED_BYTES {
+        return Pin::new(stream).poll_write_vectored(cx, pieces);
+    }
+    let mut joined = [0; JOINED_BYTES];
+    let mut at = 0;
+    for piece in pieces {
+        joined[at..at + piece.len()].copy_from_slice(piece);
+        at += piece.len();
+    }
+    Pin::new(stream).poll_write(cx, &joined[..length])
+}
+
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -54,7 +76,7 @@ impl AsyncWrite for Connection {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Plain(stream) => poll_send(stream, cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }

@@ -35,7 +35,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 pub use address::{Address, ConnectError};
-pub use connection::Connection;
+pub use connection::{Connection, poll_send};
 pub use directory::EndpointStatus;
 pub use tls::BuildError;
 

@@ -4,6 +4,7 @@ mod balancing;
 mod checks;
 mod names;
 mod trust;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
