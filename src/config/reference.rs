@@ -39,7 +39,7 @@ A condition is a table of clauses, all of which must hold: `{ user.tier = "premi
 | `gt`, `gte`, `lt`, `lte` | number, timestamp, semver | is greater, at least, less, at most |
 | `prefix`, `suffix` | string | begins or ends so |
 | `contains` | string, list | has this within; of a list: has this item |
-| `regex` | string | matches somewhere; `^` and `$` hold the expression to the ends |
+| `regex` | string | matches somewhere; `^` and `$` (written `$$`, as a dollar is everywhere) hold the expression to the ends |
 | `min_length`, `max_length` | string, list | has so many characters; of a list: items |
 | `before`, `after` | timestamp | is earlier, later |
 | `semver_lt`, `semver_gt` | semver | has less or greater precedence |
