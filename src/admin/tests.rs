@@ -206,6 +206,7 @@ async fn routes_tell_policy_health_and_counts() {
     let class = crate::measure::counters::CodeClass::Of(2);
     let reason = crate::domain::decision::Reason::Fallback;
     state.counters[0].request(Arm::Candidate, Arm::Control, reason, class);
+    state.counters[0].drawn[Arm::Candidate.index()].add(1);
     let all = get(&faces.admin, "/api/v1/routes").await.json();
     let one = get(&faces.admin, "/api/v1/routes/answers").await.json();
     assert_eq!(all["routes"][0], one);

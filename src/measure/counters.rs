@@ -163,6 +163,8 @@ pub struct RouteCounters {
     pub overhead: Histogram,
     /// Requests without a key to split by.
     pub keyless: Counter,
+    /// Requests that the hash drew against the route's own percentage, by assigned arm.
+    pub drawn: [Counter; 2],
 }
 
 impl Default for RouteCounters {
@@ -176,6 +178,7 @@ impl Default for RouteCounters {
             first_byte: [Histogram::new(&DURATION_BOUNDS), Histogram::new(&DURATION_BOUNDS)],
             overhead: Histogram::new(&OVERHEAD_BOUNDS),
             keyless: Counter::default(),
+            drawn: Default::default(),
         }
     }
 }
@@ -211,6 +214,8 @@ pub struct RouteTotals {
     pub overhead: HistogramTotals,
     /// Requests without a key.
     pub keyless: u64,
+    /// See [`RouteCounters::drawn`].
+    pub drawn: [u64; 2],
 }
 
 /// One cell of `pointsman_requests_total`.
@@ -245,6 +250,7 @@ impl RouteTotals {
             first_byte: [0, 1].map(|arm| by_arm(arm, |shard, arm| &shard.first_byte[arm])),
             overhead: HistogramTotals::of(shards.iter().map(|shard| &shard.overhead), &OVERHEAD_BOUNDS),
             keyless: sum(&|shard| shard.keyless.get()),
+            drawn: std::array::from_fn(|arm| sum(&|shard| shard.drawn[arm].get())),
         }
     }
 
@@ -254,17 +260,13 @@ impl RouteTotals {
         self.requests.iter().filter(|total| total.served == arm).map(|total| total.count).sum()
     }
 
-    /// Percentage of requests assigned to the candidate, among those that a hash drew: whose reason is
-    /// `rollout`, or one that stands between an assigned candidate and its answer. The latter may have
-    /// been listed or forced too, which is seldom. `None` before the first.
+    /// Percentage of requests assigned to the candidate, among those that the hash drew against the route's
+    /// own percentage. `None` before the first.
     #[must_use]
     pub fn effective_percent(&self) -> Option<f64> {
-        let drawn = self.requests.iter().filter(|total| is_drawn(total.reason));
-        let (assigned, all) = drawn.fold((0, 0), |(assigned, all), total| {
-            let counted = if total.assigned == Arm::Candidate { total.count } else { 0 };
-            (assigned + counted, all + total.count)
-        });
-        (all > 0).then(|| assigned as f64 / all as f64 * 100.0)
+        let [control, candidate] = self.drawn;
+        let all = control + candidate;
+        (all > 0).then(|| candidate as f64 / all as f64 * 100.0)
     }
 
     /// Attempts at this arm, and how many of them failed.
@@ -273,27 +275,6 @@ impl RouteTotals {
         let counts = &self.attempts[arm.index()];
         let failures = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure());
         (counts.iter().sum(), failures.map(|outcome| counts[outcome.index()]).sum())
-    }
-}
-
-const fn is_drawn(reason: Reason) -> bool {
-    match reason {
-        Reason::Disabled
-        | Reason::Override
-        | Reason::Forced
-        | Reason::Target
-        | Reason::Holdout
-        | Reason::Condition
-        | Reason::Rule
-        | Reason::NoKey => false,
-        Reason::Rollout
-        | Reason::BreakerOpen
-        | Reason::RateLimited
-        | Reason::QualityGate
-        | Reason::Busy
-        | Reason::BreakerProbe
-        | Reason::QualityProbe
-        | Reason::Fallback => true,
     }
 }
 
@@ -365,6 +346,7 @@ mod tests {
         let shards = [RouteCounters::default(), RouteCounters::default()];
         for shard in &shards {
             shard.request(Arm::Candidate, Arm::Control, Reason::Fallback, CodeClass::of(Some(http::StatusCode::OK)));
+            shard.drawn[Arm::Candidate.index()].add(1);
             shard.attempt(Arm::Candidate, Outcome::Reset);
             shard.attempt(Arm::Candidate, Outcome::ClientGone);
         }
@@ -379,23 +361,8 @@ mod tests {
         assert_eq!(totals.requests, [expected]);
         assert_eq!(totals.served(Arm::Control), 2);
         assert_eq!(totals.attempts_and_failures(Arm::Candidate), (4, 2));
-    }
-
-    #[test]
-    fn the_effective_share_is_of_those_whom_a_hash_drew() {
-        let counts = RouteCounters::default();
-        assert_eq!(RouteTotals::of(std::slice::from_ref(&counts)).effective_percent(), None);
-        let rows = [
-            (Arm::Candidate, Arm::Candidate, Reason::Rollout),
-            (Arm::Candidate, Arm::Control, Reason::BreakerOpen),
-            (Arm::Control, Arm::Control, Reason::Rollout),
-            (Arm::Control, Arm::Control, Reason::Rollout),
-            (Arm::Candidate, Arm::Candidate, Reason::Target),
-            (Arm::Control, Arm::Control, Reason::NoKey),
-        ];
-        for (assigned, served, reason) in rows {
-            counts.request(assigned, served, reason, CodeClass::Of(2));
-        }
-        assert_eq!(RouteTotals::of(&[counts]).effective_percent(), Some(50.0));
+        assert_eq!(totals.effective_percent(), Some(100.0));
+        shards[1].drawn[Arm::Control.index()].add(6);
+        assert_eq!(RouteTotals::of(&shards).effective_percent(), Some(25.0));
     }
 }

@@ -258,6 +258,9 @@ impl Drop for Ledger {
         if self.request.key.is_none() {
             counters.keyless.add(1);
         }
+        if self.decision.assigned_by == Reason::Rollout {
+            counters.drawn[self.decision.assigned.index()].add(1);
+        }
         let record = self.record(now);
         self.worker.push(record);
         self.log(now, &record);

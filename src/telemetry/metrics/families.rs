@@ -81,10 +81,8 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_effective_percent",
-        help: "Percentage of requests assigned to the candidate since the start, among those whose reason is \
-            rollout or stands between an assigned candidate and its answer (breaker_open, rate_limited, \
-            quality_gate, busy, breaker_probe, quality_probe, fallback). Compare it with \
-            pointsman_rollout_percent.",
+        help: "Percentage of requests assigned to the candidate since the start, among those that the hash drew \
+            against the route's own percentage. Compare it with pointsman_rollout_percent.",
         kind: Gauge,
         labels: &["route"],
         collect: |seen, out| by_route(seen, out, effective_percent),

@@ -35,6 +35,7 @@ fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
     let snapshot = live.snapshot();
     for counters in &snapshot.routes[0].counters {
         counters.request(Arm::Candidate, Arm::Control, Reason::Fallback, CodeClass::Of(2));
+        counters.drawn[Arm::Candidate.index()].add(1);
         counters.attempt(Arm::Candidate, Outcome::Reset);
         counters.duration[1].record(Duration::from_millis(3));
         counters.first_byte[1].record(Duration::from_millis(2));
