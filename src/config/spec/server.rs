@@ -57,17 +57,14 @@ const TOKEN: &[Key] = &[
 ];
 
 const LIMITS: &[Key] = &[
-    Key::new("max_head", size(8 * KIB, MIB), "Bytes of request line and fields; more is answered 431.")
-        .or("64KiB")
-        .restart(),
-    Key::new("max_headers", integer(1, 10_000), "Number of header fields; more is answered 431.").or("100").restart(),
+    Key::new("max_head", size(8 * KIB, MIB), "Bytes of request line and fields; more is answered 431.").or("64KiB"),
+    Key::new("max_headers", integer(1, 10_000), "Number of header fields; more is answered 431.").or("100"),
     Key::new(
         "header_timeout",
         duration(SECOND, HOUR),
         "For a whole request head, from the connection or the end of the last request.",
     )
-    .or("30s")
-    .restart(),
+    .or("30s"),
     Key::new(
         "max_body",
         size(1, 1024 * GIB),
