@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Request};
 use libfuzzer_sys::fuzz_target;
 use pointsman::config::model::Source;
 use pointsman::domain::context::usable_key;
-use pointsman::proxy::identity::{Found, find_key};
+use pointsman::proxy::identity::{Found, Shown, find_key};
 
 fuzz_target!(|data: (Vec<u8>, Vec<u8>, String, bool)| {
     let (header, cookie, query, trusted) = data;
@@ -17,7 +17,8 @@ fuzz_target!(|data: (Vec<u8>, Vec<u8>, String, bool)| {
     }
     let sources =
         [Source::Header(HeaderName::from_static("x-user-id")), Source::Cookie("uid".into()), Source::Query("user".into())];
-    if let Found::Key(key) = find_key(&sources, &parts, trusted) {
+    let shown = Shown { parts: &parts, trusted, claims: None, body: None };
+    if let Found::Key(key) = find_key(&sources, shown) {
         assert_eq!(usable_key(&key), Some(&*key));
     }
 });

@@ -144,15 +144,15 @@ pub fn attribute(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), Value::from(value)))
 }
 
-/// As it would be read from a request; lists may also be lists.
+/// As it would be read from a request; words in place of lists, numbers and so on are read, too.
 fn read(attribute: &Attribute, value: &Value) -> Option<Fact<'static>> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?.join(","),
-        Value::Number(_) | Value::Bool(_) => value.to_string(),
-        Value::Null | Value::Object(_) => return None,
-    };
-    Fact::read(attribute.kind, Cow::Owned(text))
+    match Fact::from_json(attribute.kind, value) {
+        Some(fact) => Some(fact.into_owned()),
+        None => match value {
+            Value::Number(_) | Value::Bool(_) => Fact::read(attribute.kind, Cow::Owned(value.to_string())),
+            Value::String(_) | Value::Array(_) | Value::Null | Value::Object(_) => None,
+        },
+    }
 }
 
 #[cfg(test)]

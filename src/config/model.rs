@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use crate::domain::Arm;
 use crate::domain::condition::{Fact, Type};
 use crate::domain::decision::Policy;
+use crate::domain::pointer::Pointer;
 use crate::domain::{breaker, fallback, quality};
 
 /// A whole configuration.
@@ -171,6 +172,10 @@ pub enum Source {
     Cookie(String),
     /// A query parameter.
     Query(String),
+    /// A claim of a verified token; counts from everybody, since it was signed.
+    Claim(Pointer),
+    /// A place in the request's body, where that is JSON.
+    Body(Pointer),
 }
 
 /// An attribute of a kind: `[contexts.KIND]`, any key but `key`. Each kind's own key is one, too.

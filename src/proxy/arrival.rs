@@ -15,7 +15,7 @@ use super::admission;
 use super::attributes::{Asker, Attributes};
 use super::exchange::{Exchange, Gone};
 use super::headers::{self, Peer, Survey};
-use super::identity::{self, Found};
+use super::identity::{self, Found, Shown};
 use super::ledger::{Ledger, RequestFacts};
 use super::problem::Problem;
 use super::reply::Reply;
@@ -56,9 +56,10 @@ pub(crate) async fn serve(
         }
     };
     let trusted = peer.is_trusted(&snapshot);
-    let who = identify(&worker, &snapshot, route, &parts, trusted);
+    let shown = Shown { parts: &parts, trusted, claims: None, body: None };
+    let who = identify(&worker, &snapshot, route, shown);
     let splits = snapshot.config().routes[route].split_by;
-    let asker = Asker { parts: &parts, peer: peer.address(), trusted, key: (splits, who.key.as_deref()) };
+    let asker = Asker { shown, peer: peer.address(), key: (splits, who.key.as_deref()) };
     let (decision, lease) = decide(&worker, &snapshot, route, asker, who.override_arm, arrived);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
@@ -106,12 +107,12 @@ struct Who {
     set_cookie: Option<HeaderValue>,
 }
 
-fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, parts: &Parts, trusted: bool) -> Who {
+fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, shown: Shown<'_>) -> Who {
     let config = snapshot.config();
     let definition = &config.routes[route];
-    let override_arm = identity::overridden(definition.override_header.as_ref(), &parts.headers);
+    let override_arm = identity::overridden(definition.override_header.as_ref(), &shown.parts.headers);
     let sources = &config.contexts[definition.split_by].key;
-    let key: Option<Box<str>> = match identity::find_key(sources, parts, trusted) {
+    let key: Option<Box<str>> = match identity::find_key(sources, shown) {
         Found::Key(key) => Some(key.into()),
         Found::Untrusted => {
             worker.note_untrusted();
@@ -122,11 +123,11 @@ fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, parts: &Par
     if key.is_some() || definition.missing_key == MissingKey::Control {
         return Who { key, override_arm, set_cookie: None };
     }
-    if let Some(id) = identity::cookie(&parts.headers, identity::ANONYMOUS_COOKIE).filter(|id| !id.is_empty()) {
+    if let Some(id) = identity::cookie(&shown.parts.headers, identity::ANONYMOUS_COOKIE).filter(|id| !id.is_empty()) {
         return Who { key: Some(id.into()), override_arm, set_cookie: None };
     }
     let id = clock::new_uuid().to_string();
-    let secure = trusted && headers::has_token(&parts.headers, &headers::X_FORWARDED_PROTO, "https");
+    let secure = shown.trusted && headers::has_token(&shown.parts.headers, &headers::X_FORWARDED_PROTO, "https");
     let set_cookie = identity::anonymous_cookie(&id, secure);
     Who { key: Some(id.into()), override_arm, set_cookie }
 }

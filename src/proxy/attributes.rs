@@ -5,10 +5,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::request::Parts;
 use ipnet::IpNet;
 
-use super::identity::{self, Found};
+use super::identity::{self, Found, FoundFact, Shown};
 use crate::config::model::{Attribute, Config, Place};
 use crate::domain::condition::{Fact, Slot};
 
@@ -18,12 +17,10 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 /// A request as far as attributes are concerned.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asker<'a> {
-    /// The head.
-    pub(crate) parts: &'a Parts,
+    /// What it shows.
+    pub(crate) shown: Shown<'a>,
     /// The address of the peer.
     pub(crate) peer: IpAddr,
-    /// Whether the peer's identity and forwarding headers count.
-    pub(crate) trusted: bool,
     /// The kind that splits and the key that was found for it.
     pub(crate) key: (usize, Option<&'a str>),
 }
@@ -55,19 +52,19 @@ impl<'a> Attributes<'a> {
     fn one(&mut self, config: &'a Config, attribute: &'a Attribute, asker: Asker<'a>) -> Option<Fact<'a>> {
         let text = match &attribute.place {
             Place::Constant(fact) => return Some(fact.borrowed()),
+            Place::Source(source) => return self.found(identity::find_fact(source, attribute.kind, asker.shown)),
             Place::Key(kind) if *kind == asker.key.0 => asker.key.1.map(Cow::Borrowed),
-            Place::Key(kind) => self.found(identity::find_key(&config.contexts[*kind].key, asker.parts, asker.trusted)),
-            Place::Source(source) => self.found(identity::find(source, asker.parts, asker.trusted)),
-            Place::PathSegment(number) => path_segment(asker.parts.uri.path(), *number),
+            Place::Key(kind) => self.key(identity::find_key(&config.contexts[*kind].key, asker.shown)),
+            Place::PathSegment(number) => path_segment(asker.shown.parts.uri.path(), *number),
             Place::ClientIp => Some(Cow::Owned(client(&config.listen.trusted_proxies, asker).to_string())),
-            Place::Method => Some(Cow::Borrowed(asker.parts.method.as_str())),
+            Place::Method => Some(Cow::Borrowed(asker.shown.parts.method.as_str())),
         }?;
         let fact = Fact::read(attribute.kind, text);
         self.unreadable += u64::from(fact.is_none());
         fact
     }
 
-    fn found(&mut self, found: Found<'a>) -> Option<Cow<'a, str>> {
+    fn key(&mut self, found: Found<'a>) -> Option<Cow<'a, str>> {
         match found {
             Found::Key(text) => Some(text),
             Found::Untrusted => {
@@ -76,6 +73,16 @@ impl<'a> Attributes<'a> {
             }
             Found::Nothing => None,
         }
+    }
+
+    fn found(&mut self, found: FoundFact<'a>) -> Option<Fact<'a>> {
+        match found {
+            FoundFact::Fact(fact) => return Some(fact),
+            FoundFact::Unreadable => self.unreadable += 1,
+            FoundFact::Untrusted => self.untrusted += 1,
+            FoundFact::Nothing => {}
+        }
+        None
     }
 }
 
@@ -88,10 +95,10 @@ fn path_segment(path: &str, number: usize) -> Option<Cow<'_, str>> {
 /// The nearest address that is no trusted proxy; the farthest known where all are trusted.
 fn client(proxies: &[IpNet], asker: Asker<'_>) -> IpAddr {
     let mut client = asker.peer.to_canonical();
-    if !asker.trusted {
+    if !asker.shown.trusted {
         return client;
     }
-    let values = asker.parts.headers.get_all(X_FORWARDED_FOR).iter().rev();
+    let values = asker.shown.parts.headers.get_all(X_FORWARDED_FOR).iter().rev();
     let hops = values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
     for hop in hops {
         // Behind what is no address nothing can be believed.
@@ -107,9 +114,10 @@ fn client(proxies: &[IpNet], asker: Asker<'_>) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::request::Parts;
     use std::collections::BTreeMap;
 
-    use crate::config::{Config, load_text};
+    use crate::config::load_text;
     use proptest::prelude::*;
 
     const FILE: &str = r#"
@@ -147,11 +155,15 @@ candidate = "a"
         request.body(()).unwrap().into_parts().0
     }
 
+    fn shown(parts: &Parts, trusted: bool) -> Shown<'_> {
+        Shown { parts, trusted, claims: None, body: None }
+    }
+
     /// All attributes as `name=value`, and what did not count.
     fn read(fields: &[(&str, &str)], uri: &str, trusted: bool) -> (String, u64, u64) {
         let (config, parts) = (config(), parts(fields, uri));
         let user = config.contexts.iter().position(|kind| kind.name == "user").unwrap();
-        let asker = Asker { parts: &parts, peer: [10, 0, 0, 1].into(), trusted, key: (user, Some("u")) };
+        let asker = Asker { shown: shown(&parts, trusted), peer: [10, 0, 0, 1].into(), key: (user, Some("u")) };
         let slots: Vec<Slot> = (0..config.attributes.len()).collect();
         let attributes = Attributes::read(&config, &slots, asker);
         let shown = config.attributes.iter().zip(&attributes.facts);
@@ -184,7 +196,7 @@ candidate = "a"
         ];
         for (fields, trusted, expected) in rows {
             let parts = parts(fields, "/");
-            let asker = Asker { parts: &parts, peer: [10, 0, 0, 1].into(), trusted, key: (0, None) };
+            let asker = Asker { shown: shown(&parts, trusted), peer: [10, 0, 0, 1].into(), key: (0, None) };
             assert_eq!(client(&config().listen.trusted_proxies, asker).to_string(), expected, "{fields:?} {trusted}");
         }
     }
@@ -192,7 +204,7 @@ candidate = "a"
     #[test]
     fn a_route_without_conditions_reads_nothing() {
         let (config, parts) = (config(), parts(&[("x-tier", "gold")], "/"));
-        let asker = Asker { parts: &parts, peer: [10, 0, 0, 1].into(), trusted: true, key: (0, None) };
+        let asker = Asker { shown: shown(&parts, true), peer: [10, 0, 0, 1].into(), key: (0, None) };
         assert_eq!(Attributes::read(&config, &[], asker).facts.capacity(), 0);
     }
 
@@ -213,7 +225,7 @@ candidate = "a"
             }
             let config = config();
             let slots: Vec<Slot> = (0..config.attributes.len()).collect();
-            let asker = Asker { parts: &parts, peer: [10, 0, 0, 1].into(), trusted: true, key: (0, None) };
+            let asker = Asker { shown: shown(&parts, true), peer: [10, 0, 0, 1].into(), key: (0, None) };
             prop_assert_eq!(Attributes::read(&config, &slots, asker).facts.len(), slots.len());
         }
     }

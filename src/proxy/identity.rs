@@ -6,11 +6,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use ipnet::IpNet;
 use secrecy::ExposeSecret as _;
+use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
 use crate::config::model::{Override, Source};
 use crate::domain::Arm;
+use crate::domain::condition::{Fact, Type};
 use crate::domain::context::usable_key;
+use crate::domain::pointer::Pointer;
 
 /// Name of the cookie that `missing_key = "cookie"` sets.
 pub const ANONYMOUS_COOKIE: &str = "pointsman_id";
@@ -35,11 +38,25 @@ pub enum Found<'a> {
     Nothing,
 }
 
+/// What a request shows of who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The head.
+    pub parts: &'a Parts,
+    /// Whether the peer's identity and forwarding headers count.
+    pub trusted: bool,
+    /// The claims of its token, if it has one that was verified.
+    pub claims: Option<&'a Value>,
+    /// Its body, if that was read and is JSON.
+    pub body: Option<&'a Value>,
+}
+
 /// The first source that gives a usable key.
-pub fn find_key<'a>(sources: &[Source], parts: &'a Parts, trusted: bool) -> Found<'a> {
+#[must_use]
+pub fn find_key<'a>(sources: &[Source], shown: Shown<'a>) -> Found<'a> {
     let mut ignored = false;
     for source in sources {
-        match find(source, parts, trusted) {
+        match find(source, shown) {
             Found::Key(key) if usable_key(&key).is_some() => return Found::Key(key),
             Found::Untrusted => ignored = true,
             Found::Key(_) | Found::Nothing => {}
@@ -48,16 +65,58 @@ pub fn find_key<'a>(sources: &[Source], parts: &'a Parts, trusted: bool) -> Foun
     if ignored { Found::Untrusted } else { Found::Nothing }
 }
 
-/// What one source holds, of any length.
-pub fn find<'a>(source: &Source, parts: &'a Parts, trusted: bool) -> Found<'a> {
-    let found = match source {
-        Source::Header(name) if trusted => header_text(&parts.headers, name),
-        Source::Header(name) if parts.headers.contains_key(name) => return Found::Untrusted,
+/// What one source holds as a text, of any length.
+fn find<'a>(source: &Source, shown: Shown<'a>) -> Found<'a> {
+    let text = match source {
+        Source::Header(name) if shown.trusted => header_text(&shown.parts.headers, name),
+        Source::Header(name) if shown.parts.headers.contains_key(name) => return Found::Untrusted,
         Source::Header(_) => None,
-        Source::Cookie(name) => cookie(&parts.headers, name),
-        Source::Query(name) => query(parts.uri.query().unwrap_or_default(), name),
+        Source::Cookie(name) => cookie(&shown.parts.headers, name),
+        Source::Query(name) => query(shown.parts.uri.query().unwrap_or_default(), name),
+        Source::Claim(pointer) => shown.claims.and_then(|claims| text_at(pointer, claims)),
+        Source::Body(pointer) => shown.body.and_then(|body| text_at(pointer, body)),
     };
-    found.map_or(Found::Nothing, Found::Key)
+    text.map_or(Found::Nothing, Found::Key)
+}
+
+/// What one source holds, read as a type.
+#[must_use]
+pub fn find_fact<'a>(source: &Source, kind: Type, shown: Shown<'a>) -> FoundFact<'a> {
+    let value = match source {
+        Source::Claim(pointer) => shown.claims.and_then(|claims| pointer.find(claims)),
+        Source::Body(pointer) => shown.body.and_then(|body| pointer.find(body)),
+        Source::Header(_) | Source::Cookie(_) | Source::Query(_) => {
+            return match find(source, shown) {
+                Found::Key(text) => Fact::read(kind, text).map_or(FoundFact::Unreadable, FoundFact::Fact),
+                Found::Untrusted => FoundFact::Untrusted,
+                Found::Nothing => FoundFact::Nothing,
+            };
+        }
+    };
+    match value {
+        None | Some(Value::Null) => FoundFact::Nothing,
+        Some(value) => Fact::from_json(kind, value).map_or(FoundFact::Unreadable, FoundFact::Fact),
+    }
+}
+
+/// What was found of an attribute.
+#[derive(Debug, PartialEq)]
+pub enum FoundFact<'a> {
+    /// Its value.
+    Fact(Fact<'a>),
+    /// Something that is none of its type.
+    Unreadable,
+    /// Only a header that does not count, since the peer is not trusted.
+    Untrusted,
+    /// Nothing.
+    Nothing,
+}
+
+fn text_at<'a>(pointer: &Pointer, document: &'a Value) -> Option<Cow<'a, str>> {
+    match Fact::from_json(Type::String, pointer.find(document)?)? {
+        Fact::Text(text) => Some(text),
+        Fact::Number(_) | Fact::Boolean(_) | Fact::List(_) | Fact::Timestamp(_) | Fact::Version(_) => None,
+    }
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<Cow<'a, str>> {
@@ -103,6 +162,7 @@ pub fn anonymous_cookie(id: &str, secure: bool) -> Option<HeaderValue> {
 mod tests {
     use super::*;
     use http::Request;
+    use serde_json::json;
 
     fn parts(fields: &[(&str, &str)], uri: &str) -> Parts {
         let mut request = Request::builder().uri(uri);
@@ -137,7 +197,32 @@ mod tests {
             (&[], "/", true, Found::Nothing),
         ];
         for (fields, uri, trusted, expected) in rows {
-            assert_eq!(find_key(&sources(), &parts(fields, uri), trusted), expected, "{fields:?} {uri} {trusted}");
+            let parts = parts(fields, uri);
+            let shown = Shown { parts: &parts, trusted, claims: None, body: None };
+            assert_eq!(find_key(&sources(), shown), expected, "{fields:?} {uri} {trusted}");
+        }
+    }
+
+    #[test]
+    fn claims_and_bodies_give_keys_and_typed_facts() {
+        let parts = parts(&[], "/");
+        let (claims, body) = (json!({"sub": "u1", "n": 7, "none": null}), json!({"user": {"id": 42, "tags": ["a"]}}));
+        let shown = Shown { parts: &parts, trusted: false, claims: Some(&claims), body: Some(&body) };
+        let at = |text| Pointer::parse(text).unwrap();
+        let key = |source| find_key(&[source], shown);
+        assert_eq!(key(Source::Claim(at("/sub"))), Found::Key("u1".into()));
+        assert_eq!(key(Source::Body(at("/user/id"))), Found::Key("42".into()));
+        assert_eq!(key(Source::Body(at("/user"))), Found::Nothing);
+        assert_eq!(find_key(&[Source::Claim(at("/sub"))], Shown { claims: None, ..shown }), Found::Nothing);
+        let rows = [
+            (Source::Claim(at("/n")), Type::Number, FoundFact::Fact(Fact::Number(7.0))),
+            (Source::Claim(at("/n")), Type::List, FoundFact::Unreadable),
+            (Source::Claim(at("/none")), Type::String, FoundFact::Nothing),
+            (Source::Body(at("/user/tags")), Type::List, FoundFact::Fact(Fact::List(vec!["a".into()]))),
+            (Source::Body(at("/other")), Type::String, FoundFact::Nothing),
+        ];
+        for (source, kind, expected) in rows {
+            assert_eq!(find_fact(&source, kind, shown), expected, "{source:?} {kind:?}");
         }
     }
 

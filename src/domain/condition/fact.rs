@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use semver::Version;
+use serde_json::Value;
 
 /// The type of an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +86,26 @@ impl<'a> Fact<'a> {
         }
     }
 
+    /// Reads a JSON value as a type; `None` if it is none. Strings are read as texts, numbers and words
+    /// also as strings, numbers also as seconds since 1970, which is how tokens tell times (RFC 7519, 2).
+    #[must_use]
+    pub fn from_json(kind: Type, value: &'a Value) -> Option<Self> {
+        match (value, kind) {
+            (Value::String(text), kind) => Self::read(kind, Cow::Borrowed(text)),
+            (Value::Number(number), Type::Number) => number.as_f64().map(Self::Number),
+            (Value::Number(number), Type::String) => Some(Self::Text(Cow::Owned(number.to_string()))),
+            (Value::Number(number), Type::Timestamp) => {
+                Timestamp::from_second(number.as_i64()?).ok().map(Self::Timestamp)
+            }
+            (Value::Bool(word), Type::Boolean) => Some(Self::Boolean(*word)),
+            (Value::Bool(word), Type::String) => Some(Self::Text(Cow::Borrowed(if *word { "true" } else { "false" }))),
+            (Value::Array(items), Type::List) => {
+                items.iter().map(|item| item.as_str().map(Cow::Borrowed)).collect::<Option<_>>().map(Self::List)
+            }
+            (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Null | Value::Object(_), _) => None,
+        }
+    }
+
     /// The same fact, borrowed.
     #[must_use]
     pub fn borrowed(&self) -> Fact<'_> {
@@ -95,6 +116,22 @@ impl<'a> Fact<'a> {
             Self::List(items) => Fact::List(items.iter().map(|item| Cow::Borrowed(&**item)).collect()),
             Self::Timestamp(time) => Fact::Timestamp(*time),
             Self::Version(version) => Fact::Version(version.clone()),
+        }
+    }
+}
+
+impl Fact<'_> {
+    /// The same fact, owned.
+    #[must_use]
+    pub fn into_owned(self) -> Fact<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Text(text) => Fact::Text(owned(text)),
+            Self::Number(number) => Fact::Number(number),
+            Self::Boolean(word) => Fact::Boolean(word),
+            Self::List(items) => Fact::List(items.into_iter().map(owned).collect()),
+            Self::Timestamp(time) => Fact::Timestamp(time),
+            Self::Version(version) => Fact::Version(version),
         }
     }
 }
