@@ -178,3 +178,31 @@ fn a_ratio_is_a_percentage_of_a_hundred() {
     assert!((ratio.failure_ratio.get() - 50.0).abs() < f64::EPSILON);
     assert_eq!((ratio.min_requests, ratio.window), (20, Duration::from_secs(30)));
 }
+
+#[test]
+fn any_value_becomes_json() {
+    use serde_json::json;
+
+    let parsed = |text: &str| {
+        let source = node::Source { name: String::new(), kind: node::SourceKind::File, text: text.to_owned() };
+        parse::json(&node::parse_value(&std::sync::Arc::new(source)).unwrap()).ok()
+    };
+    let rows = [
+        (r#""text""#, Some(json!("text"))),
+        ("7", Some(json!(7))),
+        ("0.5", Some(json!(0.5))),
+        ("true", Some(json!(true))),
+        ("[1, \"a\", [false]]", Some(json!([1, "a", [false]]))),
+        ("{ b = { c = 1 }, a = [] }", Some(json!({"a": [], "b": {"c": 1}}))),
+        ("nan", None),
+        ("[inf]", None),
+        ("2026-11-21", None),
+        ("{ a = 99999999999999999999 }", None),
+    ];
+    for (typed, expected) in rows {
+        assert_eq!(parsed(typed), expected, "{typed}");
+    }
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(parsed(&deep(32)).is_some());
+    assert_eq!(parsed(&deep(33)), None);
+}
