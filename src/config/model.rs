@@ -235,7 +235,7 @@ pub type BackendIndex = usize;
 /// Index into [`Config::metrics`].
 pub type MetricIndex = usize;
 /// Index into [`Config::contexts`].
-pub type ContextIndex = usize;
+pub use crate::domain::context::ContextIndex;
 
 /// `[backends.NAME]`.
 #[derive(Debug, Clone)]
@@ -401,10 +401,9 @@ pub struct Route {
     pub control: BackendIndex,
     /// The new backend.
     pub candidate: BackendIndex,
-    /// The kind whose key splits.
-    pub split_by: ContextIndex,
-    /// The split itself. `enabled` is false when the candidate's URL is empty.
-    pub policy: Policy,
+    /// The split itself. `enabled` is false when the candidate's URL is empty. Shared, since routes that
+    /// have this one as a prerequisite look at it.
+    pub policy: Arc<Policy>,
     /// What to do without a key.
     pub missing_key: MissingKey,
     /// Tester's override.

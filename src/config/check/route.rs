@@ -37,7 +37,7 @@ pub(super) fn route(
         view.error("split_by", found, r#"for example key = [{ header = "x-user-id" }] in its table"#);
     }
     let targeting = targeting::of(view, conditions);
-    let policy = policy::of(name, view, candidate_off, targeting);
+    let policy = policy::of(name, view, candidate_off, split_by, targeting).map(Arc::new);
     let override_header = view.optional_table("override").map(|view| override_of(&view));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
     let fallback = fallback_of(&view.table("fallback"));
@@ -62,7 +62,6 @@ pub(super) fn route(
         deadline: view.duration("deadline"),
         control: control?,
         candidate: candidate?,
-        split_by: split_by?,
         policy: policy?,
         missing_key: missing_key?,
         override_header: transpose(override_header)?,

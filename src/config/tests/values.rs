@@ -156,7 +156,7 @@ fn the_example_becomes_what_it_says() {
     assert_eq!(config.backends[route.control].headers[0].1.to_str().unwrap(), "Bearer k");
     assert!(config.backends[route.candidate].breaker_for_control);
     assert!(!config.backends[route.control].breaker_for_control);
-    assert_eq!(config.contexts[route.split_by].key.len(), 2);
+    assert_eq!(config.contexts[route.policy.split_by].key.len(), 2);
     assert_eq!(route.policy.targeting.rules.len(), 2);
 }
 
