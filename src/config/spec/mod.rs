@@ -100,6 +100,8 @@ pub enum Leaf {
     Condition,
     /// A string, a number, `true` or `false`, or a list of strings.
     Constant,
+    /// Any value, turned into JSON. TOML has no `null` and JSON no dates.
+    Json,
 }
 
 impl Key {
@@ -140,7 +142,13 @@ impl Leaf {
     pub const fn is_text(&self) -> bool {
         !matches!(
             self,
-            Self::Integer(..) | Self::Float(..) | Self::Bool | Self::Status | Self::Condition | Self::Constant
+            Self::Integer(..)
+                | Self::Float(..)
+                | Self::Bool
+                | Self::Status
+                | Self::Condition
+                | Self::Constant
+                | Self::Json
         )
     }
 }
@@ -250,3 +258,4 @@ const SECRET: Kind = Kind::Leaf(Leaf::Secret);
 const FILE: Kind = Kind::Leaf(Leaf::File);
 const CONDITION: Kind = Kind::Leaf(Leaf::Condition);
 const CONSTANT: Kind = Kind::Leaf(Leaf::Constant);
+const JSON: Kind = Kind::Leaf(Leaf::Json);

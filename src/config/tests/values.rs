@@ -210,3 +210,33 @@ fn a_flag_is_off_while_the_url_of_its_candidate_is_empty() {
     let config = good("[backends.b]\nurl = \"\"\n[routes.a]\ncontrol = \"b\"\ncandidate = \"b\"\n", &[]).config;
     assert!(!config.routes[0].policy.enabled);
 }
+
+#[test]
+fn any_value_becomes_json() {
+    use serde_json::json;
+
+    let parsed = |text: &str| {
+        let source = node::Source { name: String::new(), kind: node::SourceKind::File, text: text.to_owned() };
+        parse::json(&node::parse_value(&std::sync::Arc::new(source)).unwrap()).ok()
+    };
+    let rows = [
+        (r#""text""#, Some(json!("text"))),
+        ("7", Some(json!(7))),
+        ("0.5", Some(json!(0.5))),
+        ("true", Some(json!(true))),
+        ("[1, \"a\", [false]]", Some(json!([1, "a", [false]]))),
+        ("{ b = { c = 1 }, a = [] }", Some(json!({"a": [], "b": {"c": 1}}))),
+        ("nan", None),
+        ("[inf]", None),
+        ("2026-11-21", Some(json!("2026-11-21"))),
+        ("2026-11-21 08:00:00Z", Some(json!("2026-11-21T08:00:00Z"))),
+        ("{ at = [08:00:00] }", Some(json!({"at": ["08:00:00"]}))),
+        ("{ a = 99999999999999999999 }", None),
+    ];
+    for (typed, expected) in rows {
+        assert_eq!(parsed(typed), expected, "{typed}");
+    }
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(parsed(&deep(32)).is_some());
+    assert_eq!(parsed(&deep(33)), None);
+}
