@@ -395,12 +395,8 @@ pub struct Keepalive {
 pub struct Route {
     /// The name.
     pub name: Arc<str>,
-    /// Which requests it takes; `None` for a route that is a flag only.
-    pub matches: Option<Match>,
-    /// The trusted backend.
-    pub control: BackendIndex,
-    /// The new backend.
-    pub candidate: BackendIndex,
+    /// What it is there for, with the backends of its arms.
+    pub purpose: Purpose,
     /// The split itself. `enabled` is false when the candidate's URL is empty. Shared, since routes that
     /// have this one as a prerequisite look at it.
     pub policy: Arc<Policy>,
@@ -422,6 +418,45 @@ pub struct Route {
     pub fallback: fallback::Settings,
     /// Who is told which arm served.
     pub expose: Expose,
+}
+
+/// What a route is there for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// Requests are passed on.
+    Traffic {
+        /// Which.
+        matches: Match,
+        /// Where to.
+        arms: Arms,
+    },
+    /// It is a flag only: OFREP answers it. The candidate's backend lends it its health, if there is one.
+    Flag {
+        /// The trusted backend.
+        control: Option<BackendIndex>,
+        /// The new backend.
+        candidate: Option<BackendIndex>,
+    },
+}
+
+/// The backends of a route that passes requests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arms {
+    /// The trusted backend.
+    pub control: BackendIndex,
+    /// The new backend.
+    pub candidate: BackendIndex,
+}
+
+impl Arms {
+    /// The backend of an arm.
+    #[must_use]
+    pub const fn backend(self, arm: Arm) -> BackendIndex {
+        match arm {
+            Arm::Control => self.control,
+            Arm::Candidate => self.candidate,
+        }
+    }
 }
 
 /// Which requests a route takes.
@@ -486,12 +521,22 @@ pub enum Expose {
 }
 
 impl Route {
-    /// The backend of an arm.
+    /// Which requests it takes; `None` for a flag.
     #[must_use]
-    pub const fn backend(&self, arm: Arm) -> BackendIndex {
-        match arm {
-            Arm::Control => self.control,
-            Arm::Candidate => self.candidate,
+    pub const fn matches(&self) -> Option<&Match> {
+        match &self.purpose {
+            Purpose::Traffic { matches, .. } => Some(matches),
+            Purpose::Flag { .. } => None,
+        }
+    }
+
+    /// The backend of an arm; a flag need not have any. Who passes a request on has [`Arms`] at hand.
+    #[must_use]
+    pub const fn backend(&self, arm: Arm) -> Option<BackendIndex> {
+        match (&self.purpose, arm) {
+            (Purpose::Traffic { arms, .. }, arm) => Some(arms.backend(arm)),
+            (Purpose::Flag { control, .. }, Arm::Control) => *control,
+            (Purpose::Flag { candidate, .. }, Arm::Candidate) => *candidate,
         }
     }
 }

@@ -371,7 +371,7 @@ fn constant(node: &Node) -> Parsed<()> {
 /// Most levels of a value that is turned into JSON.
 const MAX_JSON_DEPTH: usize = 32;
 
-/// Any value as JSON.
+/// Any value as JSON; dates become texts, as RFC 3339 writes them.
 pub(super) fn json(node: &Node) -> Parsed<Json> {
     json_below(node, 1)
 }
@@ -384,8 +384,9 @@ fn json_below(node: &Node, depth: usize) -> Parsed<Json> {
         Value::Text(text) => Ok(Json::from(text.as_str())),
         Value::Integer(number) => Ok(Json::from(*number)),
         Value::Float(number) if number.is_finite() => Ok(Json::from(*number)),
+        Value::Other(text) if let Ok(date) = text.parse::<toml::value::Datetime>() => Ok(Json::from(date.to_string())),
         Value::Float(_) | Value::Other(_) => {
-            expected(node, "expected what JSON can hold: dates as strings, and finite numbers of 64 bits")
+            expected(node, "expected what JSON can hold: finite numbers, integers of 64 bits")
         }
         Value::Bool(word) => Ok(Json::from(*word)),
         Value::List(items) => items.iter().map(|item| json_below(item, depth + 1)).collect(),

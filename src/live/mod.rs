@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use crate::clock;
 use crate::config::model::{QualityGate, Target};
 use crate::config::{Config, Loaded};
+use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health};
@@ -27,7 +28,7 @@ use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
 
 pub use reload::{ReloadOutcome, Reloader, Trigger};
-pub use routes::{RouteIndex, RouteTable};
+pub use routes::{Matched, RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
 pub use watch::Watching;
 
@@ -68,13 +69,15 @@ impl Snapshot {
     #[must_use]
     pub fn health(&self, route: RouteIndex, now: Millis) -> Health {
         let definition = &self.config().routes[route];
-        let backend = &self.config().backends[definition.candidate];
-        let state = &self.backends[definition.candidate].state;
         let gate = |gate: &QualityGate| (self.routes[route].gate(), gate.settings.probes);
+        let gate = definition.quality_gate.as_ref().map(gate);
+        // A flag without a backend has nothing that could be ill.
+        let Some(candidate) = definition.backend(Arm::Candidate) else { return Health { gate, ..Health::WELL } };
+        let (backend, state) = (&self.config().backends[candidate], &self.backends[candidate].state);
         Health {
             breaker: state.view(now, &backend.breaker),
             rate_limited: state.is_throttled(now),
-            gate: definition.quality_gate.as_ref().map(gate),
+            gate,
             busy: state.is_busy(backend.max_in_flight),
         }
     }

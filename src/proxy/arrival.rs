@@ -28,7 +28,7 @@ use crate::domain::breaker::{Lease, View};
 use crate::domain::context::{Contexts, Keys};
 use crate::domain::decision::{self, Decision, Health, Reason};
 use crate::domain::fallback::Replay;
-use crate::live::{RouteIndex, Snapshot};
+use crate::live::{Matched, RouteIndex, Snapshot};
 
 /// Serves one request.
 pub(crate) async fn serve(
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     let (mut parts, incoming) = request.into_parts();
     let survey = headers::survey(&parts.headers);
     let request_id = headers::request_id(&mut parts.headers, new_request_id);
-    let (host, route) = match route(&snapshot, &parts, survey, &incoming) {
+    let (host, matched) = match route(&snapshot, &parts, survey, &incoming) {
         Ok(routed) => routed,
         Err(problem) => {
             let counters = worker.counters();
@@ -55,18 +55,19 @@ pub(crate) async fn serve(
             return Ok(problem.into_response(&request_id));
         }
     };
+    let route = matched.route;
     let trusted = peer.is_trusted(&snapshot);
     let shown = Shown { parts: &parts, trusted, claims: None, body: None };
     let who = identify(&worker, &snapshot, route, shown);
     let splits = snapshot.config().routes[route].policy.split_by;
     let asker = Asker { shown, peer: peer.address(), key: (splits, who.key.as_deref()) };
-    let (decision, lease) = decide(&worker, &snapshot, route, asker, who.override_arm, arrived);
+    let (decision, lease) = decide(&worker, &snapshot, matched, asker, who.override_arm, arrived);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
     headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
     let facts =
         RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: who.key, peer };
-    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, decision, facts));
+    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), matched, arrived, decision, facts));
     let exchange = Exchange {
         upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
         idempotent: parts.method.is_idempotent(),
@@ -90,14 +91,14 @@ fn route(
     parts: &Parts,
     survey: Survey,
     incoming: &Incoming,
-) -> Result<(HeaderValue, RouteIndex), Problem> {
+) -> Result<(HeaderValue, Matched), Problem> {
     let host = admission::check(parts, survey)?;
     if incoming.size_hint().lower() > snapshot.config().limits.max_body {
         return Err(Problem::ContentTooLarge);
     }
     let name = admission::without_port(&host);
-    let route = snapshot.table.find(name, parts.uri.path(), &parts.method).ok_or(Problem::NoRoute)?;
-    Ok((host, route))
+    let matched = snapshot.table.find(name, parts.uri.path(), &parts.method).ok_or(Problem::NoRoute)?;
+    Ok((host, matched))
 }
 
 /// Who asks, as far as the decision is concerned.
@@ -136,7 +137,7 @@ fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, shown: Show
 fn decide(
     worker: &Worker,
     snapshot: &Snapshot,
-    route: RouteIndex,
+    Matched { route, arms }: Matched,
     asker: Asker<'_>,
     override_arm: Option<Arm>,
     now: Instant,
@@ -159,8 +160,8 @@ fn decide(
     if through.serve == Arm::Control {
         return (decision, None);
     }
-    let settings = &snapshot.config().backends[definition.candidate].breaker;
-    let lease = snapshot.backends[definition.candidate].state.lease(now, settings);
+    let settings = &snapshot.config().backends[arms.candidate].breaker;
+    let lease = snapshot.backends[arms.candidate].state.lease(now, settings);
     if lease.is_some() {
         decision.serve = Arm::Candidate;
         decision.reason = Reason::BreakerProbe;

@@ -110,7 +110,7 @@ impl Exchange {
     /// Asks one arm.
     async fn attempt(&mut self, arm: Arm, lease: Option<Lease>) -> Tried {
         let snapshot = Rc::clone(self.ledger.snapshot());
-        let index = self.ledger.route().backend(arm);
+        let index = self.ledger.arms().backend(arm);
         let (backend, live) = (&snapshot.config().backends[index], &snapshot.backends[index]);
         let now = self.now;
         let lease = match (arm, backend.breaker_for_control) {
@@ -193,7 +193,7 @@ impl Exchange {
             // Without it hyper sends GET and HEAD without their body.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let matched = route.matches.as_ref().map_or("", |rule| &rule.path);
+        let matched = route.matches().map_or("", |rule| &rule.path);
         let uri = upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path)
             .ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
         if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
@@ -220,7 +220,7 @@ impl Exchange {
             && let Some(wait) =
                 respond::retry_after(answer.response.headers(), outcome == Outcome::TooMany, clock::timestamp())
         {
-            let index = self.ledger.route().backend(arm);
+            let index = self.ledger.arms().backend(arm);
             snapshot.backends[index].state.throttle(clock::millis(now + wait));
         }
         self.ledger.first_byte(now, score);

@@ -11,13 +11,13 @@ use http::{HeaderValue, Method, StatusCode};
 use super::headers::Peer;
 use super::worker::{Current, Worker};
 use crate::clock;
-use crate::config::model::{Backend, Route};
+use crate::config::model::{Arms, Backend, Route};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{Lease, Position};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::fallback::Cause;
-use crate::live::{BackendState, RouteIndex, RouteState};
+use crate::live::{BackendState, Matched, RouteState};
 use crate::measure::counters::CodeClass;
 use crate::measure::{Attempt, Record, RouteCounters};
 use crate::telemetry::access::Line;
@@ -26,7 +26,7 @@ use crate::telemetry::access::Line;
 pub(crate) struct Ledger {
     worker: Rc<Worker>,
     snapshot: Current,
-    route: RouteIndex,
+    matched: Matched,
     arrived: Instant,
     /// What was decided.
     pub(crate) decision: Decision,
@@ -68,7 +68,7 @@ impl Ledger {
     pub(crate) fn new(
         worker: Rc<Worker>,
         snapshot: Current,
-        route: RouteIndex,
+        matched: Matched,
         arrived: Instant,
         decision: Decision,
         request: RequestFacts,
@@ -77,7 +77,7 @@ impl Ledger {
         Self {
             worker,
             snapshot,
-            route,
+            matched,
             arrived,
             decision,
             served: decision.serve,
@@ -98,11 +98,15 @@ impl Ledger {
     }
 
     pub(crate) fn route(&self) -> &Route {
-        &self.snapshot.config().routes[self.route]
+        &self.snapshot.config().routes[self.matched.route]
+    }
+
+    pub(crate) const fn arms(&self) -> Arms {
+        self.matched.arms
     }
 
     pub(crate) fn backend(&self, arm: Arm) -> &Backend {
-        &self.snapshot.config().backends[self.route().backend(arm)]
+        &self.snapshot.config().backends[self.arms().backend(arm)]
     }
 
     pub(crate) const fn snapshot(&self) -> &Current {
@@ -137,7 +141,7 @@ impl Ledger {
     /// The present attempt ended. Without one, nothing happens.
     pub(crate) fn end(&mut self, outcome: Outcome, now: Instant) {
         let Some(open) = self.open.take() else { return };
-        let index = self.route().backend(open.arm);
+        let index = self.arms().backend(open.arm);
         let state = &self.snapshot.backends[index].state;
         state.leave();
         let settings = &self.snapshot.config().backends[index].breaker;
@@ -197,7 +201,7 @@ impl Ledger {
     }
 
     fn route_state(&self) -> &RouteState {
-        &self.snapshot.routes[self.route]
+        &self.snapshot.routes[self.matched.route]
     }
 
     fn counters(&self) -> &RouteCounters {

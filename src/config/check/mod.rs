@@ -90,7 +90,11 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)));
     if routes.is_empty() {
         // An empty file is what a reader sees while an editor writes: never a reason to drop all routes.
-        root.error("routes", "there is no route", "add a table [routes.NAME] with `path`, `control` and `candidate`");
+        root.error(
+            "routes",
+            "there is no route",
+            "add a table [routes.NAME] with `path`, `control` and `candidate`, or a flag with `rollout` alone",
+        );
     }
     matches::conflicts(&routes);
     route::unused_backends(&backends, &routes);

@@ -113,6 +113,8 @@ fn routes() {
     let rows = [
         ("unknown backends", "path = \"/\"\ncontrol = \"aa\"\ncandidate = \"zebra\"\n"),
         ("no arms", "path = \"/\"\n"),
+        ("a path with one backend", "path = \"/\"\ncandidate = \"b\"\n"),
+        ("a flag of a backend that is not there", "candidate = \"bb\"\n"),
         ("relative path", "path = \"query\"\ncontrol = \"a\"\ncandidate = \"b\"\n"),
         ("path with query", "path = \"/a?b\"\ncontrol = \"a\"\ncandidate = \"b\"\n"),
         ("host with port", "path = \"/\"\nhost = \"a:80\"\ncontrol = \"a\"\ncandidate = \"b\"\n"),
@@ -198,7 +200,8 @@ fn a_file_that_is_not_there_and_one_that_is_no_text() {
 #[test]
 fn warnings() {
     let text = "[backends.a]\nurl = \"\"\ntls = { insecure = true }\n[backends.b]\nurl = \"http://b\"\n[backends.c]\nurl = \"http://c\"\n\
-                [routes.r]\npath = \"/\"\ncontrol = \"b\"\ncandidate = \"a\"\n[routes.s]\ncontrol = \"b\"\ncandidate = \"b\"\n";
+                [routes.r]\npath = \"/\"\ncontrol = \"b\"\ncandidate = \"a\"\n[routes.s]\ncontrol = \"b\"\ncandidate = \"b\"\n\
+                [routes.t]\ndeadline = \"1s\"\nfallback = { replay = \"always\" }\n";
     let loaded = good(text, &[]);
     assert!(!loaded.config.routes[0].policy.enabled);
     insta::assert_snapshot!(report::render(&loaded.warnings, report::Style::Plain));
