@@ -11,6 +11,7 @@ pub mod context;
 pub mod decision;
 pub mod fallback;
 pub mod percent;
+pub mod phase;
 pub mod pointer;
 pub mod quality;
 pub mod sketch;
