@@ -152,7 +152,7 @@ fn view(console: &Console, snapshot: &Snapshot, route: &Route, state: &RouteStat
         percent: route.policy.rollout.percent().get(),
         effective_percent: totals.effective_percent(),
         quality_gate: route.quality_gate.as_ref().map(|gate| GateView {
-            metric: snapshot.config().metrics[gate.metric].name.clone(),
+            metric: snapshot.config().metrics[gate.metric].name.to_string(),
             min: gate.settings.min,
             position: state.gate(),
         }),

@@ -98,6 +98,86 @@ impl Better {
     }
 }
 
+/// What the gateway measures by itself, of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BuiltIn {
+    /// Requests, by assigned arm.
+    Requests,
+    /// Whether the user saw an error: a status of 500 and above, or an answer that broke off.
+    Errors,
+    /// Whether control answered because the candidate failed.
+    Fallbacks,
+    /// Milliseconds from arrival to the last byte.
+    Latency,
+    /// Milliseconds from arrival to the first byte.
+    FirstByte,
+    /// Whether an attempt failed, by the arm that was tried: health, not experience.
+    AttemptErrors,
+    /// Milliseconds of an attempt, by the arm that was tried.
+    AttemptLatency,
+    /// Requests, by the arm that answered.
+    Served,
+}
+
+impl BuiltIn {
+    /// Every one.
+    pub const ALL: [Self; 8] = [
+        Self::Requests,
+        Self::Errors,
+        Self::Fallbacks,
+        Self::Latency,
+        Self::FirstByte,
+        Self::AttemptErrors,
+        Self::AttemptLatency,
+        Self::Served,
+    ];
+
+    /// Its name, which no metric of a file can have.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Errors => "errors",
+            Self::Fallbacks => "fallbacks",
+            Self::Latency => "latency",
+            Self::FirstByte => "first_byte",
+            Self::AttemptErrors => "attempt_errors",
+            Self::AttemptLatency => "attempt_latency",
+            Self::Served => "served",
+        }
+    }
+
+    /// Reads the name that [`BuiltIn::as_str`] writes.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric| metric.as_str() == name)
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Requests | Self::Served => Kind::Count,
+            Self::Errors | Self::Fallbacks | Self::AttemptErrors => Kind::Occurrence,
+            Self::Latency | Self::FirstByte | Self::AttemptLatency => Kind::Value,
+        }
+    }
+
+    /// Which direction is good.
+    #[must_use]
+    pub const fn better(self) -> Better {
+        match self {
+            Self::Requests | Self::Served => Better::Higher,
+            Self::Errors
+            | Self::Fallbacks
+            | Self::Latency
+            | Self::FirstByte
+            | Self::AttemptErrors
+            | Self::AttemptLatency => Better::Lower,
+        }
+    }
+}
+
 /// What a language model's answer tells of its own use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Usage {
@@ -251,6 +331,7 @@ mod tests {
         for words in [Kind::ALL.map(Kind::as_str)] {
             assert!(words.iter().all(|word| Kind::parse(word).is_some_and(|kind| kind.as_str() == *word)));
         }
+        assert!(BuiltIn::ALL.iter().all(|metric| BuiltIn::parse(metric.as_str()) == Some(*metric)));
         assert!(Usage::ALL.iter().all(|usage| Usage::parse(usage.as_str()) == Some(*usage)));
     }
 }

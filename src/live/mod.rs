@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fixture;
+pub mod meters;
 pub mod reload;
 pub mod routes;
 pub mod state;
@@ -27,7 +28,9 @@ use crate::domain::decision::{self, Decision, Health};
 use crate::domain::phase::Phase;
 use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
+use meters::MetricIds;
 
+pub use meters::{ArmMeters, Meters};
 pub use reload::{ReloadOutcome, Reloader, Trigger};
 pub use routes::{Matched, RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
@@ -50,6 +53,8 @@ pub struct Snapshot {
     pub backends: Vec<LiveBackend>,
     /// The phases that the routes are in, in the order of `Config::routes`.
     pub phases: Vec<Phase>,
+    /// What is read from answers.
+    pub meters: Meters,
 }
 
 /// A backend as it runs.
@@ -136,6 +141,7 @@ pub struct Live {
 struct Registry {
     routes: HashMap<Arc<str>, Arc<RouteState>>,
     backends: HashMap<Arc<str>, LiveBackend>,
+    metrics: MetricIds,
 }
 
 impl Live {
@@ -223,7 +229,8 @@ impl Registry {
         let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
         let table = RouteTable::new(&loaded.config);
         let phases = loaded.config.routes.iter().map(|route| phase::parts(&loaded.config, route).phase()).collect();
-        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends, phases })
+        let meters = self.metrics.meters(&loaded.config.metrics);
+        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends, phases, meters })
     }
 
     fn backend(

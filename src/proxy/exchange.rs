@@ -28,6 +28,7 @@ use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{self, Lease, View};
 use crate::domain::decision::Reason;
 use crate::domain::fallback::{Cause, Situation};
+use crate::domain::metric::Values;
 use crate::live::Snapshot;
 
 /// The client is gone, or must go: the connection is closed without an answer.
@@ -207,7 +208,7 @@ impl Exchange {
         let now = self.now;
         let backend = self.ledger.backend(arm);
         let status = answer.response.status();
-        let score = respond::score(snapshot, self.ledger.route(), answer.response.headers());
+        let values = respond::measure(snapshot.meters.of(arm), answer.response.headers());
         let version = answer.response.version();
         let outcome = if status == StatusCode::TOO_MANY_REQUESTS {
             Outcome::TooMany
@@ -223,7 +224,7 @@ impl Exchange {
             let index = self.ledger.arms().backend(arm);
             snapshot.backends[index].state.throttle(clock::millis(now + wait));
         }
-        self.ledger.first_byte(now, score);
+        self.ledger.first_byte(now, values);
         let unasked_upgrade = status == StatusCode::SWITCHING_PROTOCOLS && self.upgrade.is_none();
         if unasked_upgrade || headers::prepare_response(answer.response.headers_mut(), version).is_err() {
             return Tried::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer));
@@ -297,7 +298,7 @@ impl Exchange {
 
     fn settle_fixed(mut self, mut response: Response<Reply>) -> Response<Reply> {
         let now = self.now;
-        self.ledger.first_byte(now, None);
+        self.ledger.first_byte(now, Values::default());
         self.ledger.end(Outcome::Success, now);
         self.finish_head(response.status(), response.headers_mut());
         self.attach_ledger(response)

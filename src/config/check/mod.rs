@@ -7,6 +7,7 @@ mod attribute;
 mod backend;
 mod condition;
 mod matches;
+mod metric;
 mod policy;
 mod route;
 mod server;
@@ -85,7 +86,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let mut conditions = condition::Conditions::new(&known, &names.contexts, root.table("segments"));
     conditions.compile_segments();
     let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view)));
-    let metrics = all(metrics.iter().map(|(name, view)| server::metric(name, view)));
+    let metrics = metric::all(&root, &metrics);
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
     let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)));
     if routes.is_empty() {

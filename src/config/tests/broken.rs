@@ -57,10 +57,6 @@ fn process() {
             "attribute that comes later",
             "[contexts.user]\nkey = [{ header = \"x-a\" }]\ntier = { jwt = \"/tier\" }\nquery = { json = \"/query\" }\n",
         ),
-        (
-            "metric of a kind that comes later",
-            "[metrics.m]\nkind = \"count\"\nbetter = \"higher\"\nfrom = { event = \"e\" }\n",
-        ),
         ("metric without anything", "[metrics.m]\n"),
         (
             "name with capitals",
@@ -212,4 +208,35 @@ fn mistakes_as_json() {
     let report = load_text("[listen]\nthread = 1\n", "gateway.toml", &BTreeMap::new()).unwrap_err();
     let list: Vec<_> = report.diagnostics.iter().map(Diagnostic::to_json).collect();
     insta::assert_json_snapshot!(list);
+}
+
+#[test]
+fn metrics() {
+    let metric =
+        |kind: &str, from: &str| format!("[metrics.m]\nkind = {kind:?}\nbetter = \"higher\"\nfrom = {{ {from} }}\n");
+    let many: String = (0..13)
+        .map(|n| metric("value", "response_json = \"/a\"").replace("metrics.m", &format!("metrics.m{n}")))
+        .collect();
+    let texts = [
+        ("no place", metric("value", "")),
+        ("two places", metric("value", "usage = \"cost\", response_header = \"x-a\"")),
+        ("a kind that there is not", metric("histogram", "usage = \"cost\"")),
+        ("no pointer", metric("value", "response_json = \"score\"")),
+        ("a value from an event without its place", metric("value", "event = \"paid\"")),
+        ("the name of an event", metric("count", "event = \"two words\"")),
+        ("a filter that is no table", metric("count", "event = \"paid\", where = true")),
+        ("a filter without an event", metric("value", "usage = \"cost\", where = { a = 1 }")),
+        ("an unknown use", metric("value", "usage = \"tokens\"")),
+        ("a ratio of one", metric("ratio", "ratio = [\"errors\"]")),
+        ("a ratio of what there is not", metric("ratio", "ratio = [\"erors\", \"requests\"]")),
+        ("a ratio of itself", metric("ratio", "ratio = [\"m\", \"requests\"]")),
+        ("a ratio of another kind", metric("value", "ratio = [\"errors\", \"requests\"]")),
+        ("a ratio from a header", metric("ratio", "response_header = \"x-a\"")),
+        ("an arm with two places", metric("value", "control = { usage = \"cost\", response_header = \"x-a\" }")),
+        ("an arm without a place", metric("value", "control = { usage = \"cost\" }")),
+        ("a name of the gateway's own", metric("value", "usage = \"cost\"").replace("metrics.m", "metrics.latency")),
+        ("more than a request can carry", many),
+    ];
+    let rows: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    insta::assert_snapshot!(messages(&rows, |lines| format!("{lines}{BACKENDS}{ROUTE}")));
 }
