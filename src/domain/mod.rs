@@ -16,6 +16,7 @@ pub mod percent;
 pub mod phase;
 pub mod pointer;
 pub mod quality;
+pub mod reading;
 pub mod sketch;
 pub mod window;
 

@@ -44,6 +44,14 @@ impl Pointer {
         if steps.len() > MAX_STEPS { Err(Mistake::TooLong) } else { Ok(Self(steps)) }
     }
 
+    /// Whether it may point to something in a document with this text; cheaper than reading it.
+    #[must_use]
+    pub fn may_be_in(&self, text: &[u8]) -> bool {
+        let plain = |step: &&Box<str>| step.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        // What may be an index or be written with escapes is not looked for.
+        self.0.iter().rev().find(plain).is_none_or(|step| memchr::memmem::find(text, step.as_bytes()).is_some())
+    }
+
     /// The value that it points to; `None` if there is none.
     #[must_use]
     pub fn find<'v>(&self, document: &'v Value) -> Option<&'v Value> {
@@ -139,7 +147,10 @@ mod tests {
         #[test]
         fn it_finds_what_the_library_finds(text in "(/(foo|[0-9]{1,2}|~1)){0,4}") {
             let document = json!({"foo": {"0": [1, {"foo": 2}], "/": {"foo": []}}, "1": 3});
-            prop_assert_eq!(Pointer::parse(&text).unwrap().find(&document), document.pointer(&text));
+            let pointer = Pointer::parse(&text).unwrap();
+            prop_assert_eq!(pointer.find(&document), document.pointer(&text));
+            let found = pointer.find(&document).is_some();
+            prop_assert!(!found || pointer.may_be_in(document.to_string().as_bytes()), "{}", pointer);
         }
     }
 }

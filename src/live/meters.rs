@@ -11,7 +11,7 @@ use http::HeaderName;
 use crate::config::model::{Metric, MetricIndex, MetricSource};
 use crate::domain::Arm;
 use crate::domain::metric::{Kind, MetricId, Usage};
-use crate::domain::pointer::Pointer;
+use crate::domain::reading::Number;
 
 /// What is read from the answers of one arm.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +19,7 @@ pub struct ArmMeters {
     /// From response headers.
     pub headers: Vec<(MetricId, Kind, HeaderName)>,
     /// From JSON answers.
-    pub json: Vec<(MetricId, Kind, Pointer)>,
+    pub json: Vec<Number>,
     /// From what a language model's answer tells of its use.
     pub usage: Vec<(MetricId, Kind, Usage)>,
 }
@@ -60,7 +60,9 @@ impl MetricIds {
             for (arm, source) in meters.arms.iter_mut().zip(&metric.sources) {
                 match source {
                     MetricSource::Header(name) => arm.headers.push((id, metric.kind, name.clone())),
-                    MetricSource::Json(pointer) => arm.json.push((id, metric.kind, pointer.clone())),
+                    MetricSource::Json(pointer) => {
+                        arm.json.push(Number { metric: id, kind: metric.kind, pointer: pointer.clone() });
+                    }
                     MetricSource::Usage(usage) => arm.usage.push((id, metric.kind, *usage)),
                     MetricSource::Event(_) | MetricSource::Ratio(_) => {}
                 }

@@ -1,0 +1,127 @@
+//! Cuts a body into documents: the whole of a JSON answer, the data of each event of a stream
+//! (text/event-stream, WHATWG HTML 9.2; lines end in LF or CRLF), each line of newline-delimited JSON.
+
+use bytes::BytesMut;
+use sseer::parser::{RawEventLine, parse_line};
+
+/// Longest document in bytes: of a longer one nothing is known.
+pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+
+/// How an answer holds documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One document.
+    Json,
+    /// Events with documents as their data.
+    EventStream,
+    /// A document a line.
+    JsonLines,
+}
+
+impl Format {
+    /// The format that a `content-type` means; `None` for one without documents.
+    #[must_use]
+    pub fn of(content_type: &str) -> Option<Self> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" => Some(Self::Json),
+            "text/event-stream" => Some(Self::EventStream),
+            "application/x-ndjson" | "application/jsonl" | "application/x-jsonlines" => Some(Self::JsonLines),
+            other if other.starts_with("application/") && other.ends_with("+json") => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Documents {
+    format: Format,
+    /// What has come of the present line, or of the one document.
+    pending: BytesMut,
+    /// The data of the present event.
+    data: BytesMut,
+    /// The present document is too long; what comes of it is passed over.
+    too_long: bool,
+}
+
+impl Documents {
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, pending: BytesMut::new(), data: BytesMut::new(), too_long: false }
+    }
+
+    /// A piece came in; `tell` is given each document that it completes.
+    pub(super) fn see(&mut self, mut piece: &[u8], tell: &mut impl FnMut(&[u8])) {
+        if self.format == Format::Json {
+            return self.hold(piece);
+        }
+        // The line that began before this piece is completed first; then lines are read where they are.
+        while !self.pending.is_empty() || self.too_long {
+            let Some(end) = memchr::memchr(b'\n', piece) else { return self.hold(piece) };
+            let (line_end, rest) = piece.split_at(end + 1);
+            self.hold(line_end);
+            piece = rest;
+            let line = self.pending.split();
+            if std::mem::take(&mut self.too_long) {
+                self.data.clear();
+            } else {
+                self.lines(&line, tell);
+            }
+        }
+        let whole = memchr::memrchr(b'\n', piece).map_or(0, |end| end + 1);
+        let (lines, rest) = piece.split_at(whole);
+        self.lines(lines, tell);
+        self.hold(rest);
+    }
+
+    /// The body is whole.
+    pub(super) fn finish(&mut self, tell: &mut impl FnMut(&[u8])) {
+        let rest = self.pending.split();
+        if self.too_long {
+            return;
+        }
+        match self.format {
+            // An event without its empty line was cut off.
+            Format::EventStream => {}
+            Format::Json | Format::JsonLines if rest.trim_ascii().is_empty() => {}
+            Format::Json | Format::JsonLines => tell(&rest),
+        }
+    }
+
+    fn lines(&mut self, mut lines: &[u8], tell: &mut impl FnMut(&[u8])) {
+        if self.format == Format::JsonLines {
+            lines.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).for_each(tell);
+            return;
+        }
+        while let Some((line, rest)) = parse_line(lines) {
+            lines = rest;
+            match line {
+                RawEventLine::Empty => {
+                    if !self.data.is_empty() {
+                        tell(&self.data);
+                    }
+                    self.data.clear();
+                }
+                RawEventLine::Field { field_name: b"data", field_value } => {
+                    let value = field_value.unwrap_or_default();
+                    if self.data.len() + value.len() < MAX_DOCUMENT_BYTES {
+                        if !self.data.is_empty() {
+                            self.data.extend_from_slice(b"\n");
+                        }
+                        self.data.extend_from_slice(value);
+                    }
+                }
+                RawEventLine::Field { .. } | RawEventLine::Comment => {}
+            }
+        }
+    }
+
+    fn hold(&mut self, piece: &[u8]) {
+        if self.too_long || self.pending.len() + piece.len() > MAX_DOCUMENT_BYTES {
+            self.too_long = true;
+            self.pending.clear();
+        } else {
+            self.pending.extend_from_slice(piece);
+        }
+    }
+}
