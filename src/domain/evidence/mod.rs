@@ -19,6 +19,7 @@ pub use codec::{CodecError, Kept, decode, encode};
 pub use sample::{MAX_SAMPLE, UserSample, Users};
 
 use super::Arm;
+use super::metric::{BuiltIn, MetricId};
 use super::phase::Phase;
 
 /// Bytes of one route's evidence.
@@ -35,8 +36,17 @@ pub enum Stratum {
     Rule(u16),
 }
 
+/// A metric of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Measured {
+    /// One of the gateway's own.
+    BuiltIn(BuiltIn),
+    /// One of the file's.
+    Own(MetricId),
+}
+
 /// Which cell.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CellKey {
     /// The phase.
     pub phase: Phase,
@@ -44,8 +54,8 @@ pub struct CellKey {
     pub stratum: Stratum,
     /// The arm.
     pub arm: Arm,
-    /// The metric's name; the gateway's own begin with `gateway.`, which no name in a file can.
-    pub metric: Box<str>,
+    /// The metric.
+    pub metric: Measured,
 }
 
 /// One value for a cell.
@@ -70,8 +80,8 @@ pub struct RouteEvidence {
 
 impl RouteEvidence {
     /// Adds a value. With `timed`, its distribution is kept, too (values in microseconds).
-    pub fn observe(&mut self, key: &CellKey, observation: Observation, timed: bool) {
-        if !self.cells.contains_key(key) && !self.make_room(key) {
+    pub fn observe(&mut self, key: CellKey, observation: Observation, timed: bool) {
+        if !self.cells.contains_key(&key) && !self.make_room(key) {
             self.dropped += 1;
             return;
         }
@@ -82,10 +92,10 @@ impl RouteEvidence {
         self.with_cell(key, |cell| cell.add(bucket, observation.value, timed && (room || cell.keeps_times())));
     }
 
-    fn with_cell(&mut self, key: &CellKey, change: impl FnOnce(&mut Cell)) {
-        let (before, cell) = match self.cells.get_mut(key) {
+    fn with_cell(&mut self, key: CellKey, change: impl FnOnce(&mut Cell)) {
+        let (before, cell) = match self.cells.get_mut(&key) {
             Some(cell) => (cell.bytes(), cell),
-            None => (0, self.cells.entry(key.clone()).or_default()),
+            None => (0, self.cells.entry(key).or_default()),
         };
         change(cell);
         self.bytes = self.bytes - before + cell.bytes();
@@ -104,14 +114,14 @@ impl RouteEvidence {
     }
 
     /// The cells, in the order of their keys.
-    pub fn cells(&self) -> impl Iterator<Item = (&CellKey, &Cell)> {
-        self.cells.iter()
+    pub fn cells(&self) -> impl Iterator<Item = (CellKey, &Cell)> {
+        self.cells.iter().map(|(key, cell)| (*key, cell))
     }
 
     /// One cell.
     #[must_use]
-    pub fn cell(&self, key: &CellKey) -> Option<&Cell> {
-        self.cells.get(key)
+    pub fn cell(&self, key: CellKey) -> Option<&Cell> {
+        self.cells.get(&key)
     }
 
     /// The users of each phase.
@@ -120,7 +130,7 @@ impl RouteEvidence {
     }
 
     /// Adds what another process, or an earlier one, has seen.
-    pub fn merge_cell(&mut self, key: &CellKey, other: &Cell) {
+    pub fn merge_cell(&mut self, key: CellKey, other: &Cell) {
         self.with_cell(key, |cell| cell.merge(other));
     }
 
@@ -141,7 +151,7 @@ impl RouteEvidence {
         changed
             .map(|(key, cell)| {
                 cell.settle();
-                (key.clone(), cell.clone())
+                (*key, cell.clone())
             })
             .collect()
     }
@@ -158,7 +168,7 @@ impl RouteEvidence {
     }
 
     /// Makes room for a new cell: distributions of other phases go first, since their means are kept.
-    fn make_room(&mut self, key: &CellKey) -> bool {
+    fn make_room(&mut self, key: CellKey) -> bool {
         if self.bytes + Cell::BYTES_WITHOUT_TIMES <= BUDGET {
             return true;
         }

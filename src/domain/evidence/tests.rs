@@ -3,17 +3,17 @@ use super::*;
 use crate::domain::assignment::Digest;
 use proptest::prelude::*;
 
-fn key(phase: u32, stratum: Stratum, metric: &str) -> CellKey {
-    CellKey { phase: Phase(phase), stratum, arm: Arm::Candidate, metric: metric.into() }
+fn key(phase: u32, stratum: Stratum, metric: u16) -> CellKey {
+    CellKey { phase: Phase(phase), stratum, arm: Arm::Candidate, metric: Measured::Own(MetricId(metric)) }
 }
 
 fn of(values: &[(u16, f64)]) -> Cell {
     let mut evidence = RouteEvidence::default();
-    let key = key(1, Stratum::Rollout, "m");
+    let key = key(1, Stratum::Rollout, 0);
     for (bucket, value) in values {
-        evidence.observe(&key, Observation { bucket: Some(*bucket), value: *value }, true);
+        evidence.observe(key, Observation { bucket: Some(*bucket), value: *value }, true);
     }
-    evidence.cell(&key).cloned().unwrap_or_default()
+    evidence.cell(key).cloned().unwrap_or_default()
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn the_variance_of_a_ratio_is_that_of_the_delta_method() {
 fn what_was_not_drawn_and_who_has_no_key_is_counted_apart() {
     let mut evidence = RouteEvidence::default();
     for (stratum, bucket) in [(Stratum::Fixed, Some(3)), (Stratum::Rollout, None), (Stratum::Rule(1), Some(3))] {
-        evidence.observe(&key(1, stratum, "m"), Observation { bucket, value: 2.0 }, false);
+        evidence.observe(key(1, stratum, 0), Observation { bucket, value: 2.0 }, false);
     }
     let buckets: Vec<usize> = evidence.cells().map(|(_, cell)| cell.buckets().len()).collect();
     assert_eq!(buckets, [0, 0, STATISTICAL_BUCKETS]);
@@ -45,14 +45,14 @@ fn memory_stays_within_the_budget_and_what_finds_no_room_is_counted() {
     let mut evidence = RouteEvidence::default();
     for phase in 0..60 {
         for metric in 0..10 {
-            let key = key(phase, Stratum::Rollout, &metric.to_string());
+            let key = key(phase, Stratum::Rollout, metric);
             for bucket in 0..64 {
-                evidence.observe(&key, Observation { bucket: Some(bucket), value: 1000.0 }, metric < 2);
+                evidence.observe(key, Observation { bucket: Some(bucket), value: 1000.0 }, metric < 2);
             }
         }
         assert!(evidence.bytes() <= BUDGET + (64 << 10), "{phase}: {}", evidence.bytes());
     }
-    let recent = evidence.cell(&key(59, Stratum::Rollout, "0"));
+    let recent = evidence.cell(key(59, Stratum::Rollout, 0));
     assert!(recent.is_some() || evidence.dropped > 0);
 }
 
@@ -89,15 +89,15 @@ fn users_seen_in_both_arms_are_told_and_each_counts_once() {
 #[test]
 fn only_what_changed_is_taken() {
     let mut evidence = RouteEvidence::default();
-    let (one, other) = (key(1, Stratum::Rollout, "a"), key(1, Stratum::Rollout, "b"));
+    let (one, other) = (key(1, Stratum::Rollout, 0), key(1, Stratum::Rollout, 1));
     let seen = Observation { bucket: Some(1), value: 1.0 };
-    evidence.observe(&one, seen, false);
+    evidence.observe(one, seen, false);
     evidence.assign(Phase(1), 7, Arm::Control);
     assert_eq!(evidence.take_changed().len(), 1);
     assert_eq!(evidence.take_changed_users().len(), 1);
-    evidence.observe(&other, seen, false);
+    evidence.observe(other, seen, false);
     evidence.assign(Phase(1), 7, Arm::Control);
-    assert_eq!(evidence.take_changed().iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [other]);
+    assert_eq!(evidence.take_changed().iter().map(|(key, _)| *key).collect::<Vec<_>>(), [other]);
     assert_eq!(evidence.take_changed_users().len(), 0);
 }
 
@@ -109,10 +109,10 @@ proptest! {
     #[test]
     fn merging_is_seeing_both(a in observations(), b in observations()) {
         let mut evidence = RouteEvidence::default();
-        let key = key(1, Stratum::Rollout, "m");
-        evidence.merge_cell(&key, &of(&a));
-        evidence.merge_cell(&key, &of(&b));
-        let (merged, both) = (evidence.cell(&key).unwrap(), of(&[a, b].concat()));
+        let key = key(1, Stratum::Rollout, 0);
+        evidence.merge_cell(key, &of(&a));
+        evidence.merge_cell(key, &of(&b));
+        let (merged, both) = (evidence.cell(key).unwrap(), of(&[a, b].concat()));
         prop_assert_eq!(merged.total().count, both.total().count);
         prop_assert!((merged.total().sum - both.total().sum).abs() <= 1e-9 * both.total().sum.max(1.0));
         prop_assert_eq!(merged.times(), both.times());
