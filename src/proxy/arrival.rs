@@ -180,10 +180,12 @@ fn upload(
     let limits = &snapshot.config().limits;
     let fallback = &snapshot.config().routes[route].fallback;
     let may_repeat = arm == Arm::Candidate && (parts.method.is_idempotent() || fallback.replay == Replay::Always);
-    let fits = incoming.size_hint().lower() <= fallback.replay_body;
-    let keep = if may_repeat && fits { fallback.replay_body } else { 0 };
-    let limits = UploadLimits { max_body: limits.max_body, keep, keep_all: limits.replay_memory };
-    Some(SharedUpload::new(incoming, limits, Arc::clone(worker.replay_memory()), now))
+    let limits = UploadLimits::new(limits.max_body, limits.replay_memory);
+    let upload = SharedUpload::new(incoming, limits, Arc::clone(worker.replay_memory()), now);
+    if may_repeat {
+        upload.keep_up_to(fallback.replay_body);
+    }
+    Some(upload)
 }
 
 fn new_request_id() -> HeaderValue {
