@@ -246,6 +246,16 @@ fn expect_undecided(gateway: &Gateway, status: Option<u16>) {
 }
 
 #[test]
+fn a_route_that_does_not_look_into_the_body_does_not_wait_for_it() {
+    let (control, _candidate, gateway) = before("", "");
+    let mut client = gateway.client();
+    client.send(HALF);
+    control.await_heads(1);
+    client.send("x".repeat(91));
+    assert_eq!(client.answer().body.len(), 100);
+}
+
+#[test]
 fn a_client_that_stalls_is_told_so() {
     let upstream = Upstream::echo();
     let url = upstream.url();
