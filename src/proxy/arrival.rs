@@ -41,7 +41,7 @@ pub(crate) async fn serve(
 ) -> Result<Response<Reply>, Gone> {
     let mut exchange = match arrive(worker, peer, request) {
         Ok(exchange) => exchange,
-        Err(refusal) => return Ok(refusal),
+        Err(refusal) => return Ok(*refusal),
     };
     if exchange.upload.is_some() && exchange.ledger.route().reads_body {
         return Box::pin(serve_by_body(exchange)).await;
@@ -76,7 +76,7 @@ async fn serve_by_body(mut exchange: Exchange) -> Result<Response<Reply>, Gone> 
 }
 
 /// Checks a request and finds its route. From here on it is in the ledger.
-fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Exchange, Response<Reply>> {
+fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Exchange, Box<Response<Reply>>> {
     let arrived = clock::now();
     let timer = peer.begin();
     let snapshot = worker.snapshot();
@@ -93,7 +93,7 @@ fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Res
                 counters.rejected.add(1);
             }
             peer.rest(arrived);
-            return Err(problem.into_response(&request_id));
+            return Err(Box::new(problem.into_response(&request_id)));
         }
     };
     let trusted = peer.is_trusted(&snapshot);
