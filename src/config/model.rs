@@ -129,6 +129,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Bytes of request bodies kept for replay, in all requests together.
     pub replay_memory: u64,
+    /// Bytes of a request body that are read before the decision, where a route needs it.
+    pub body_attributes: u64,
 }
 
 /// `[shutdown]`.
@@ -428,6 +430,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// What it is there for, with the backends of its arms.
     pub purpose: Purpose,
+    /// Whether keys or attributes that its decision looks at come from the body.
+    pub reads_body: bool,
     /// The split itself. `enabled` is false when the candidate's URL is empty. Shared, since routes that
     /// have this one as a prerequisite look at it.
     pub policy: Arc<Policy>,

@@ -3,6 +3,7 @@
 //!
 //! It runs a few times a second beside the traffic and never in its way.
 
+pub mod aggregate;
 pub mod windows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

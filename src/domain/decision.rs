@@ -43,7 +43,7 @@ impl Health {
 pub struct Decision {
     /// The arm that rules and hash say for this user.
     pub assigned: Arm,
-    /// Why it was assigned: one of [`ASSIGNMENT_ORDER`].
+    /// Why it was assigned: one of [`ASSIGNMENT_ORDER`], or [`Reason::Undecided`].
     pub assigned_by: Reason,
     /// The arm that is to serve, before any probe or fallback.
     pub serve: Arm,
@@ -55,6 +55,19 @@ pub struct Decision {
     pub rule: Option<usize>,
     /// The digest of the key under the route's salt; `None` without a key.
     pub digest: Option<Digest>,
+}
+
+impl Decision {
+    /// What holds until there is a decision.
+    pub const NONE: Self = Self {
+        assigned: Arm::Control,
+        assigned_by: Reason::Undecided,
+        serve: Arm::Control,
+        reason: Reason::Undecided,
+        randomised: None,
+        rule: None,
+        digest: None,
+    };
 }
 
 /// Decides one request.

@@ -1,6 +1,7 @@
 //! A request arrives: it is checked, its route and its asker are found, and an arm is decided on.
 //!
-//! From here it goes to [`super::exchange`].
+//! Its body is read before the decision only where the route's key or conditions come from it. From
+//! here it goes to [`super::exchange`].
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,16 +11,18 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
+use serde_json::Value;
 
 use super::admission;
 use super::attributes::{Asker, Attributes};
+use super::document;
 use super::exchange::{Exchange, Gone};
-use super::headers::{self, Peer, Survey};
+use super::headers::{self, HopWishes, Peer, Survey};
 use super::identity::{self, Found, Shown};
 use super::ledger::{Ledger, RequestFacts};
 use super::problem::Problem;
 use super::reply::Reply;
-use super::upload::{SharedUpload, UploadLimits};
+use super::upload::{Patience, SharedUpload, UploadLimits};
 use super::worker::Worker;
 use crate::clock;
 use crate::config::model::MissingKey;
@@ -36,6 +39,44 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Gone> {
+    let mut exchange = match arrive(worker, peer, request) {
+        Ok(exchange) => exchange,
+        Err(refusal) => return Ok(*refusal),
+    };
+    if exchange.upload.is_some() && exchange.ledger.route().reads_body {
+        return Box::pin(serve_by_body(exchange)).await;
+    }
+    let lease = settle_on(&mut exchange, None);
+    exchange.run(lease).await
+}
+
+/// As [`serve`], with a decision that looks at the body. The client has as long to send it as it would
+/// have while it streams to control.
+async fn serve_by_body(mut exchange: Exchange) -> Result<Response<Reply>, Gone> {
+    let document = match &exchange.upload {
+        Some(upload) => {
+            let ledger = &exchange.ledger;
+            let patience = Patience { idle: ledger.backend(Arm::Control).timeouts.idle, deadline: ledger.deadline() };
+            let limit = ledger.snapshot().config().limits.body_attributes;
+            let headers = &exchange.parts.headers;
+            document::read(ledger.worker(), upload, headers, limit, patience, &mut exchange.timer).await
+        }
+        None => Ok(None),
+    };
+    exchange.now = clock::now();
+    exchange.ledger.waited_for_client(exchange.now);
+    match document {
+        Ok(document) => {
+            let lease = settle_on(&mut exchange, document.as_ref());
+            drop(document);
+            exchange.run(lease).await
+        }
+        Err(fault) => exchange.blame_client(fault.into()),
+    }
+}
+
+/// Checks a request and finds its route. From here on it is in the ledger.
+fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Exchange, Box<Response<Reply>>> {
     let arrived = clock::now();
     let timer = peer.begin();
     let snapshot = worker.snapshot();
@@ -52,37 +93,54 @@ pub(crate) async fn serve(
                 counters.rejected.add(1);
             }
             peer.rest(arrived);
-            return Ok(problem.into_response(&request_id));
+            return Err(Box::new(problem.into_response(&request_id)));
         }
     };
-    let route = matched.route;
     let trusted = peer.is_trusted(&snapshot);
-    let shown = Shown { parts: &parts, trusted, claims: None, body: None };
-    let who = identify(&worker, &snapshot, route, shown);
-    let splits = snapshot.config().routes[route].policy.split_by;
-    let asker = Asker { shown, peer: peer.address(), key: (splits, who.key.as_deref()) };
-    let (decision, lease) = decide(&worker, &snapshot, matched, asker, who.override_arm, arrived);
-    let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
-    headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
+    let upload = upload(&worker, &snapshot, incoming, arrived);
     let facts =
-        RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: who.key, peer };
-    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), matched, arrived, decision, facts));
-    let exchange = Exchange {
-        upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
+        RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: None, peer };
+    Ok(Exchange {
+        upload,
         idempotent: parts.method.is_idempotent(),
         timer,
         survey,
-        upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
-        set_cookie: who.set_cookie,
-        ledger,
+        upgrade: None,
+        set_cookie: None,
+        ledger: Box::new(Ledger::new(worker, snapshot, matched, arrived, facts)),
         now: arrived,
         parts,
-        wishes,
+        wishes: HopWishes::default(),
         host,
         trusted,
-    };
-    exchange.run(lease).await
+    })
+}
+
+/// Finds out who asks, decides, and makes the request fit to be sent. Gives the right to a probe, where
+/// there is one.
+fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
+    let (worker, snapshot) = (Rc::clone(exchange.ledger.worker()), Rc::clone(exchange.ledger.snapshot()));
+    let matched = exchange.ledger.matched();
+    let route = matched.route;
+    let definition = &snapshot.config().routes[route];
+    let shown = Shown { parts: &exchange.parts, trusted: exchange.trusted, claims: None, body };
+    let who = identify(&worker, &snapshot, route, shown);
+    let key = (definition.policy.split_by, who.key.as_deref());
+    let asker = Asker { shown, peer: exchange.ledger.request().peer.address(), key };
+    let (decision, lease) = decide(&worker, &snapshot, matched, asker, who.override_arm, exchange.now);
+    let may_repeat = exchange.idempotent || definition.fallback.replay == Replay::Always;
+    if let Some(upload) = exchange.upload.as_ref().filter(|_| decision.serve == Arm::Candidate && may_repeat) {
+        upload.keep_up_to(definition.fallback.replay_body);
+    }
+    exchange.ledger.decide(decision, who.key);
+    exchange.set_cookie = who.set_cookie;
+    let upgrade = exchange.parts.extensions.remove::<OnUpgrade>();
+    let peer = &exchange.ledger.request().peer;
+    exchange.wishes =
+        headers::prepare_request(&mut exchange.parts, exchange.survey, peer, exchange.trusted, &exchange.host);
+    exchange.upgrade = upgrade.filter(|_| exchange.wishes.upgrade.is_some());
+    headers::apply(&mut exchange.parts.headers, &definition.request_headers);
+    lease
 }
 
 /// Checks a request and finds its route.
@@ -169,24 +227,12 @@ fn decide(
     (decision, lease)
 }
 
-fn upload(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    route: RouteIndex,
-    parts: &Parts,
-    incoming: Incoming,
-    arm: Arm,
-    now: Instant,
-) -> Option<SharedUpload> {
+fn upload(worker: &Worker, snapshot: &Snapshot, incoming: Incoming, now: Instant) -> Option<SharedUpload> {
     if incoming.is_end_stream() {
         return None;
     }
     let limits = &snapshot.config().limits;
-    let fallback = &snapshot.config().routes[route].fallback;
-    let may_repeat = arm == Arm::Candidate && (parts.method.is_idempotent() || fallback.replay == Replay::Always);
-    let fits = incoming.size_hint().lower() <= fallback.replay_body;
-    let keep = if may_repeat && fits { fallback.replay_body } else { 0 };
-    let limits = UploadLimits { max_body: limits.max_body, keep, keep_all: limits.replay_memory };
+    let limits = UploadLimits::new(limits.max_body, limits.replay_memory);
     Some(SharedUpload::new(incoming, limits, Arc::clone(worker.replay_memory()), now))
 }
 

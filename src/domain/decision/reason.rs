@@ -36,6 +36,8 @@ pub enum Reason {
     QualityProbe,
     /// Candidate was tried and failed; control answered.
     Fallback,
+    /// The request ended before all that the decision needs of it had come.
+    Undecided,
 }
 
 /// The order in which assignment is decided; the first that applies wins.
@@ -56,7 +58,7 @@ pub const HEALTH_ORDER: [Reason; 4] = [Reason::BreakerOpen, Reason::RateLimited,
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Disabled,
         Self::Override,
         Self::Forced,
@@ -73,6 +75,7 @@ impl Reason {
         Self::BreakerProbe,
         Self::QualityProbe,
         Self::Fallback,
+        Self::Undecided,
     ];
 
     /// The word in headers, labels, logs and answers.
@@ -95,6 +98,7 @@ impl Reason {
             Self::BreakerProbe => "breaker_probe",
             Self::QualityProbe => "quality_probe",
             Self::Fallback => "fallback",
+            Self::Undecided => "undecided",
         }
     }
 
