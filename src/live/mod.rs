@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fixture;
+pub mod jwks;
 pub mod reload;
 pub mod routes;
 pub mod state;
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::clock;
-use crate::config::model::{QualityGate, Target};
+use crate::config::model::{QualityGate, Source, Target};
 use crate::config::{Config, Loaded};
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
@@ -26,6 +27,7 @@ use crate::domain::decision::{self, Decision, Health};
 use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
 
+pub use jwks::{Jwks, Ring};
 pub use reload::{ReloadOutcome, Reloader, Trigger};
 pub use routes::{RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
@@ -46,6 +48,10 @@ pub struct Snapshot {
     pub routes: Vec<Arc<RouteState>>,
     /// State of the backends, in the order of `Config::backends`.
     pub backends: Vec<LiveBackend>,
+    /// Whether a route looks at claims of a token, in the order of `Config::routes`.
+    pub reads_claims: Box<[bool]>,
+    /// The keys that the issuer of tokens publishes.
+    pub jwks: Option<Arc<Jwks>>,
 }
 
 /// A backend as it runs.
@@ -130,6 +136,7 @@ pub struct Live {
 struct Registry {
     routes: HashMap<Arc<str>, Arc<RouteState>>,
     backends: HashMap<Arc<str>, LiveBackend>,
+    jwks: Option<Arc<Jwks>>,
 }
 
 impl Live {
@@ -211,12 +218,36 @@ impl Registry {
                 (Target::Respond(_) | Target::Off, _) => None,
             });
         }
+        let jwks = self.jwks(&loaded.config)?;
         // From here on nothing can fail: the registry changes only when the snapshot stands.
         let backends = loaded.config.backends.iter().zip(upstreams);
         let backends = backends.map(|(backend, upstream)| self.backend(&backend.name, upstream, background)).collect();
         let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
         let table = RouteTable::new(&loaded.config);
-        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends })
+        let is_claim = |source: &Source| matches!(source, Source::Claim(_));
+        let reads_claims = loaded.config.routes.iter().map(|route| loaded.config.reads(route, is_claim)).collect();
+        if let Some(jwks) = &jwks {
+            jwks.spawn_background(background);
+        }
+        self.jwks.clone_from(&jwks);
+        Ok(Snapshot {
+            generation,
+            loaded,
+            published_at: clock::timestamp(),
+            table,
+            routes,
+            backends,
+            reads_claims,
+            jwks,
+        })
+    }
+
+    fn jwks(&self, config: &Config) -> Result<Option<Arc<Jwks>>, BuildError> {
+        let Some(settings) = config.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref()) else { return Ok(None) };
+        match self.jwks.as_ref().filter(|jwks| jwks.serves(settings)) {
+            Some(jwks) => Ok(Some(Arc::clone(jwks))),
+            None => Jwks::new(settings, self.jwks.as_deref()).map(Arc::new).map(Some),
+        }
     }
 
     fn backend(

@@ -10,6 +10,7 @@ use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
 use crate::domain::fallback::Cause;
+use crate::jwt::Rejection;
 
 /// A count with one writer.
 #[derive(Debug, Default)]
@@ -319,6 +320,8 @@ pub struct WorkerCounters {
     pub untrusted_identity: Counter,
     /// Values that could not be read as their attribute's type.
     pub unreadable_attributes: Counter,
+    /// Tokens that do not count, in the order of [`Rejection::ALL`].
+    pub jwt_rejected: [Counter; Rejection::ALL.len()],
     /// Records dropped because the ring was full.
     pub records_dropped: Counter,
     /// Requests whose task panicked.

@@ -13,6 +13,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::admission;
 use super::attributes::{Asker, Attributes};
+use super::claims;
 use super::exchange::{Exchange, Gone};
 use super::headers::{self, Peer, Survey};
 use super::identity::{self, Found, Shown};
@@ -56,7 +57,8 @@ pub(crate) async fn serve(
         }
     };
     let trusted = peer.is_trusted(&snapshot);
-    let shown = Shown { parts: &parts, trusted, claims: None, body: None };
+    let claims = claims::of(&worker, &snapshot, route, &parts.headers);
+    let shown = Shown { parts: &parts, trusted, claims: claims.as_deref(), body: None };
     let who = identify(&worker, &snapshot, route, shown);
     let splits = snapshot.config().routes[route].split_by;
     let asker = Asker { shown, peer: peer.address(), key: (splits, who.key.as_deref()) };

@@ -6,6 +6,7 @@
 mod attribute;
 mod backend;
 mod condition;
+mod jwt;
 mod matches;
 mod policy;
 mod route;
@@ -15,7 +16,7 @@ mod targeting;
 use std::path::PathBuf;
 
 use super::model::{
-    Admin, Attribute, Backend, Config, ContextKind, Limits, Listen, Log, Metric, Observe, Route, Shutdown,
+    Admin, Attribute, Backend, Config, ContextKind, Jwt, Limits, Listen, Log, Metric, Observe, Route, Shutdown,
 };
 use super::node::Node;
 use super::report::did_you_mean;
@@ -31,6 +32,7 @@ pub(super) struct Parts {
     shutdown: Shutdown,
     log: Log,
     contexts: Vec<ContextKind>,
+    jwt: Option<Jwt>,
     attributes: Vec<Attribute>,
     metrics: Vec<Metric>,
     backends: Vec<Backend>,
@@ -40,8 +42,20 @@ pub(super) struct Parts {
 impl Parts {
     /// The whole, with the hash of and the paths to everything that was read.
     pub(super) fn with_provenance(self, hash: String, watched: Vec<PathBuf>) -> Config {
-        let Self { listen, observe, admin, limits, shutdown, log, contexts, attributes, metrics, backends, routes } =
-            self;
+        let Self {
+            listen,
+            observe,
+            admin,
+            limits,
+            shutdown,
+            log,
+            contexts,
+            jwt,
+            attributes,
+            metrics,
+            backends,
+            routes,
+        } = self;
         Config {
             listen,
             observe,
@@ -50,6 +64,7 @@ impl Parts {
             shutdown,
             log,
             contexts,
+            jwt,
             attributes,
             metrics,
             backends,
@@ -81,10 +96,13 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
     let names = Names { backends: names(&backends), contexts: names(&contexts), metrics: names(&metrics) };
-    let known = attribute::all(&contexts);
+    let jwt = root.optional_table("jwt");
+    let has_jwt = jwt.is_some();
+    let jwt = jwt.map(|view| jwt::jwt(&view));
+    let known = attribute::all(&contexts, has_jwt);
     let mut conditions = condition::Conditions::new(&known, &names.contexts, root.table("segments"));
     conditions.compile_segments();
-    let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view)));
+    let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view, has_jwt)));
     let metrics = all(metrics.iter().map(|(name, view)| server::metric(name, view)));
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
     let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)));
@@ -102,6 +120,10 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         shutdown: shutdown?,
         log: log?,
         contexts: contexts?,
+        jwt: match jwt {
+            Some(jwt) => Some(jwt?),
+            None => None,
+        },
         attributes: all(known.into_iter().map(|known| known.attribute))?,
         metrics: metrics?,
         backends: all(built)?,

@@ -2,7 +2,7 @@
 
 use super::{
     ADDRESS, BOOL, CONDITION, CONSTANT, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND,
-    SECRET, TEXT, WAIT_OR_NONE, backends, duration, float, integer, routes, size, word, words,
+    SECRET, TEXT, WAIT_OR_NONE, backends, duration, float, integer, jwt, routes, size, word, words,
 };
 
 /// The whole file.
@@ -15,6 +15,8 @@ pub static ROOT: &[Key] = &[
     Key::new("log", Kind::Table(LOG), "Log and access log, as JSON lines."),
     Key::new("state", Kind::Table(STATE), "Where the state of rollouts is kept."),
     Key::new("contexts", Kind::Named(CONTEXT), "Who asks, by kind. Without any, `user` is read from `x-user-id`."),
+    Key::new("jwt", Kind::Table(jwt::JWT), "Tokens that are verified; their claims are attributes and keys.")
+        .optional(),
     Key::new("segments", Kind::Table(SEGMENTS), "Conditions with a name, which routes and each other refer to."),
     Key::new("metrics", Kind::Named(METRIC), "What is measured of the answers."),
     Key::new("backends", Kind::Named(backends::BACKEND), "The upstreams."),
@@ -129,7 +131,11 @@ const ATTRIBUTE: &[Key] = &[
         "What it is read as. What cannot be read so is missing. A list has commas, a timestamp is RFC 3339.",
     )
     .or("string"),
-    Key::later("jwt", "A claim of a token."),
+    Key::new(
+        "jwt",
+        TEXT,
+        "A claim of the token of `[jwt]`, by JSON pointer; counts from everybody, since it was signed.",
+    ),
     Key::later("json", "A pointer into the request body."),
 ];
 
@@ -139,7 +145,11 @@ const SOURCE: &[Key] = &[
     Key::new("header", HEADER_NAME, "A request header; counts only from trusted peers."),
     Key::new("cookie", TEXT, "A cookie."),
     Key::new("query", TEXT, "A query parameter."),
-    Key::later("jwt", "A claim of a token."),
+    Key::new(
+        "jwt",
+        TEXT,
+        "A claim of the token of `[jwt]`, by JSON pointer; counts from everybody, since it was signed.",
+    ),
     Key::later("json", "A pointer into the request body."),
 ];
 
