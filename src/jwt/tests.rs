@@ -104,6 +104,28 @@ fn claims_are_judged_alike_under_each_algorithm() {
     }
 }
 
+/// Tokens that PyJWT 2.15.1 has signed, one a line behind its algorithm.
+#[test]
+fn what_another_library_signs_holds() {
+    let keys = [
+        Key::from_secret("k", SECRET.as_bytes()),
+        Key::from_pem("k", Algorithm::Rs256, RSA_PUBLIC.as_bytes()).unwrap(),
+        Key::from_pem("k", Algorithm::Es256, include_bytes!("../../tests/keys/pyjwt-es256-public.pem")).unwrap(),
+        Key::from_pem("k", Algorithm::EdDsa, include_bytes!("../../tests/keys/pyjwt-eddsa-public.pem")).unwrap(),
+    ];
+    let lines: Vec<&str> = include_str!("../../tests/keys/pyjwt.txt").lines().collect();
+    assert_eq!(lines.len(), keys.len());
+    for (line, key) in lines.into_iter().zip(keys) {
+        let (algorithm, token) = line.split_once(' ').unwrap();
+        assert_eq!(algorithm, key.algorithm().as_str());
+        let verified = check(token, &[key], &rules()).unwrap();
+        assert_eq!(
+            (&verified.claims["sub"], &verified.claims["org"]["industry"]),
+            (&json!("användare-7"), &json!("logistics"))
+        );
+    }
+}
+
 #[test]
 fn rules_that_are_left_out_do_not_hold() {
     let signer = Signer::hs256(SECRET);

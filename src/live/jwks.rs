@@ -129,17 +129,15 @@ async fn keep_fetched(published: Arc<Published>, document: Arc<Document>, settin
     let mut early = tokio::time::interval(EARLY_GAP);
     early.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        published.wished.store(false, Ordering::Relaxed);
         let outcome = fetch(&document, &settings).await;
         failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
         published.take(outcome, &settings);
+        // Whoever asked meanwhile has been served; what is still unknown is asked for again.
+        published.wished.store(false, Ordering::Relaxed);
         let wait = wait_after(failures, settings.refresh, fastrand::f64());
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = async {
-                published.wish.notified().await;
-                early.tick().await;
-            } => {}
+            () = published.early(&mut early) => {}
         }
     }
 }
@@ -158,6 +156,14 @@ fn wait_after(failures: u32, refresh: Duration, chance: f64) -> Duration {
 }
 
 impl Published {
+    /// Resolves when there is a wish and the last that was granted is long enough ago.
+    async fn early(&self, gap: &mut tokio::time::Interval) {
+        while !self.wished.load(Ordering::Relaxed) {
+            self.wish.notified().await;
+        }
+        gap.tick().await;
+    }
+
     fn take(&self, outcome: Result<(Bytes, Vec<Key>), Failure>, settings: &Settings) {
         let url = String::from_utf8_lossy(settings.url.authority.as_bytes());
         match outcome {

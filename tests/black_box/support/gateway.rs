@@ -206,6 +206,14 @@ impl Gateway {
         self.get("/", &[("x-user-id", "u")])
     }
 
+    /// The value of one metric with its labels, as `/metrics` tells it.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let answer = Client::connect(SocketAddr::from(([127, 0, 0, 1], self.ports[1].number))).get("/metrics", &[]);
+        let text = answer.text();
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value)
+    }
+
     /// The access lines so far.
     pub(crate) fn access_lines(&self) -> Vec<Value> {
         self.access.lock().unwrap().clone()
