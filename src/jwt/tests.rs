@@ -32,9 +32,10 @@ fn rules() -> Rules {
 fn claims(changes: &Value) -> Value {
     let mut claims = json!({"iss": "https://issuer.example", "aud": "answers", "sub": "u", "exp": NOW + 300});
     for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-            value => claims[name] = value.clone(),
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value.clone();
         }
     }
     claims
