@@ -45,6 +45,8 @@ struct Published {
     succeeded_at: AtomicI64,
     successes: AtomicU64,
     failures: AtomicU64,
+    /// Whether the last fetch failed: what lasts is told once.
+    failing: AtomicBool,
     wished: AtomicBool,
     wish: Notify,
 }
@@ -173,12 +175,17 @@ impl Published {
                     tracing::info!(%url, keys = keys.len(), "the issuer's keys changed");
                     self.current.store(Arc::new(Ring { version: before.version + 1, keys, document }));
                 }
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!(%url, "the issuer's keys can be fetched again");
+                }
                 self.succeeded_at.store(clock::timestamp().as_millisecond(), Ordering::Relaxed);
                 self.successes.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
-                let kept = self.current.load().keys.len();
-                tracing::warn!(%url, %error, kept, "the issuer's keys cannot be fetched");
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    let kept = self.current.load().keys.len();
+                    tracing::warn!(%url, %error, kept, "the issuer's keys cannot be fetched");
+                }
                 self.failures.fetch_add(1, Ordering::Relaxed);
             }
         }

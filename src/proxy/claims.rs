@@ -60,6 +60,10 @@ pub(crate) fn of(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, header
     let jwt = snapshot.config().jwt.as_ref()?;
     let found = token(headers, jwt).transpose()?;
     let claims = found.and_then(|token| {
+        // Before it is hashed, so that nobody can make that long.
+        if token.len() > jwt.rules.max_bytes {
+            return Err(Rejection::TooLarge);
+        }
         let now = clock::timestamp();
         let ring = snapshot.jwks.as_ref().map(|jwks| jwks.ring());
         let (version, published) = ring.as_ref().map_or((0, &[][..]), |ring| (ring.version, &ring.keys));

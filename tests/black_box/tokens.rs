@@ -166,9 +166,10 @@ fn what_does_not_hold_is_as_if_it_were_not_there() {
     assert_eq!(house.ask(&good), "candidate");
     let told = format!("{} {:?}", house.gateway.stderr(), house.gateway.access_lines());
     for (token, reason) in &rows {
-        assert!(!told.contains(&token[token.len() - token.len().min(30)..]) || reason == &"malformed", "{reason}");
+        let end = &token[token.len().saturating_sub(30)..];
+        assert!(!told.contains(end), "{reason}: {told}");
     }
-    assert!(!told.contains(payload) && !told.contains("opaque"), "no token is told");
+    assert!(!told.contains(payload), "{told}");
 }
 
 #[test]
