@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`domain`] | thinks: assignment, decision, breaker, gate; functions of their arguments |
 //! | [`config`] | from texts to a [`config::Config`], with every mistake and its place |
+//! | [`jwt`] | signed tokens: who signed what, until when; functions of their arguments |
 //! | [`live`] | what runs, what belongs to names, the reload path |
 //! | [`upstream`] | the endpoints of one backend |
 //! | [`proxy`] | the data plane |
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod domain;
+pub mod jwt;
 pub mod live;
 pub mod measure;
 pub mod proxy;

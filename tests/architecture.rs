@@ -24,14 +24,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cli", ANYTHING),
     // Milliseconds are the domain's: its breaker is what has to pack them.
     ("clock", &["domain::breaker::Millis"]),
-    ("config", &["domain"]),
+    ("config", &["domain", "jwt"]),
     ("controller", &["clock", "config::model", "domain", "live", "measure"]),
     ("domain", &[]),
-    ("live", &["clock", "config", "domain", "measure", "upstream"]),
-    ("measure", &["domain"]),
-    ("proxy", &["clock", "config::model", "domain", "live", "measure", "telemetry::access", "upstream"]),
+    ("jwt", &[]),
+    ("live", &["clock", "config", "domain", "jwt", "measure", "upstream"]),
+    ("measure", &["domain", "jwt"]),
+    ("proxy", &["clock", "config::model", "domain", "jwt", "live", "measure", "telemetry::access", "upstream"]),
     ("store", &["domain"]),
-    ("telemetry", &["clock", "config::model", "domain", "live", "measure", "upstream"]),
+    ("telemetry", &["clock", "config::model", "domain", "jwt", "live", "measure", "upstream"]),
     ("upstream", &["clock", "config::model"]),
 ];
 

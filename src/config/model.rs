@@ -15,10 +15,11 @@ use secrecy::SecretString;
 
 use crate::domain::Arm;
 use crate::domain::condition::{Fact, Type};
-use crate::domain::decision::Policy;
+use crate::domain::decision::{Needs, Policy};
 use crate::domain::metric::{Better, BuiltIn, Kind, Usage};
 use crate::domain::pointer::Pointer;
 use crate::domain::{breaker, fallback, quality};
+use crate::jwt;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub log: Log,
     /// Who asks, by kind.
     pub contexts: Vec<ContextKind>,
+    /// Tokens that claims are read from.
+    pub jwt: Option<Jwt>,
     /// What conditions look at, by slot.
     pub attributes: Vec<Attribute>,
     /// What is measured.
@@ -179,6 +182,36 @@ pub enum Source {
     Claim(Pointer),
     /// A place in the request's body, where that is JSON.
     Body(Pointer),
+}
+
+/// `[jwt]`.
+#[derive(Debug, Clone)]
+pub struct Jwt {
+    /// The header that has the token, behind `Bearer`; in others than `authorization` it may stand alone.
+    pub header: Option<HeaderName>,
+    /// The cookie that has it, where the header has none.
+    pub cookie: Option<String>,
+    /// What must hold of it.
+    pub rules: jwt::Rules,
+    /// The keys of the file.
+    pub keys: Vec<jwt::Key>,
+    /// Where more keys are published.
+    pub jwks: Option<Jwks>,
+}
+
+/// `[jwt.jwks]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwks {
+    /// Where it is.
+    pub url: Endpoint,
+    /// How often it is fetched.
+    pub refresh: Duration,
+    /// Of one fetch.
+    pub timeout: Duration,
+    /// Longest answer.
+    pub max_bytes: usize,
+    /// Whom to trust where it is `https`.
+    pub tls: Tls,
 }
 
 /// An attribute of a kind: `[contexts.KIND]`, any key but `key`. Each kind's own key is one, too.
@@ -553,6 +586,22 @@ pub enum Expose {
     Always,
     /// Nobody.
     Never,
+}
+
+impl Config {
+    /// Whether a request of a route can need a source that `is`: for the key that splits, or for what its
+    /// conditions look at.
+    #[must_use]
+    pub fn reads(&self, route: &Route, is: impl Fn(&Source) -> bool) -> bool {
+        let key = |kind: ContextIndex| self.contexts[kind].key.iter().any(&is);
+        let looks = |slot: &usize| match &self.attributes[*slot].place {
+            Place::Key(kind) => key(*kind),
+            Place::Source(source) => is(source),
+            Place::PathSegment(_) | Place::ClientIp | Place::Method | Place::Constant(_) => false,
+        };
+        let Needs { slots, keys } = &route.policy.needs;
+        key(route.policy.split_by) || keys.iter().any(|need| key(need.kind)) || slots.iter().any(looks)
+    }
 }
 
 impl Route {

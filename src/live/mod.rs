@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fixture;
+pub mod jwks;
 pub mod meters;
 pub mod reload;
 pub mod routes;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::clock;
-use crate::config::model::{QualityGate, Target};
+use crate::config::model::{QualityGate, Source, Target};
 use crate::config::{Config, Loaded, phase};
 use crate::domain::Arm;
 use crate::domain::breaker::Millis;
@@ -30,6 +31,7 @@ use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
 use meters::MetricIds;
 
+pub use jwks::{Jwks, Ring};
 pub use meters::{ArmMeters, Meters};
 pub use reload::{ReloadOutcome, Reloader, Trigger};
 pub use routes::{Matched, RouteIndex, RouteTable};
@@ -55,6 +57,10 @@ pub struct Snapshot {
     pub phases: Vec<Phase>,
     /// What is read from answers.
     pub meters: Meters,
+    /// Whether a route looks at claims of a token, in the order of `Config::routes`.
+    pub reads_claims: Box<[bool]>,
+    /// The keys that the issuer of tokens publishes.
+    pub jwks: Option<Arc<Jwks>>,
 }
 
 /// A backend as it runs.
@@ -142,6 +148,7 @@ struct Registry {
     routes: HashMap<Arc<str>, Arc<RouteState>>,
     backends: HashMap<Arc<str>, LiveBackend>,
     metrics: MetricIds,
+    jwks: Option<Arc<Jwks>>,
 }
 
 impl Live {
@@ -223,6 +230,7 @@ impl Registry {
                 (Target::Respond(_) | Target::Off, _) => None,
             });
         }
+        let jwks = self.jwks(&loaded.config)?;
         // From here on nothing can fail: the registry changes only when the snapshot stands.
         let backends = loaded.config.backends.iter().zip(upstreams);
         let backends = backends.map(|(backend, upstream)| self.backend(&backend.name, upstream, background)).collect();
@@ -230,7 +238,32 @@ impl Registry {
         let table = RouteTable::new(&loaded.config);
         let phases = loaded.config.routes.iter().map(|route| phase::parts(&loaded.config, route).phase()).collect();
         let meters = self.metrics.meters(&loaded.config.metrics);
-        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends, phases, meters })
+        let is_claim = |source: &Source| matches!(source, Source::Claim(_));
+        let reads_claims = loaded.config.routes.iter().map(|route| loaded.config.reads(route, is_claim)).collect();
+        if let Some(jwks) = &jwks {
+            jwks.spawn_background(background);
+        }
+        self.jwks.clone_from(&jwks);
+        Ok(Snapshot {
+            generation,
+            loaded,
+            published_at: clock::timestamp(),
+            table,
+            routes,
+            backends,
+            phases,
+            meters,
+            reads_claims,
+            jwks,
+        })
+    }
+
+    fn jwks(&self, config: &Config) -> Result<Option<Arc<Jwks>>, BuildError> {
+        let Some(settings) = config.jwt.as_ref().and_then(|jwt| jwt.jwks.as_ref()) else { return Ok(None) };
+        match self.jwks.as_ref().filter(|jwks| jwks.serves(settings)) {
+            Some(jwks) => Ok(Some(Arc::clone(jwks))),
+            None => Jwks::new(settings, self.jwks.as_deref()).map(Arc::new).map(Some),
+        }
     }
 
     fn backend(

@@ -10,6 +10,7 @@ use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
 use crate::domain::fallback::Cause;
+use crate::jwt::Rejection;
 
 /// A count with one writer.
 #[derive(Debug, Default)]
@@ -364,6 +365,8 @@ pub struct WorkerCounters {
     /// Bodies that attributes or keys were to come from, and of which nothing could be read, in the order
     /// of [`BodyMiss::ALL`].
     pub body_misses: [Counter; BodyMiss::ALL.len()],
+    /// Tokens that do not count, in the order of [`Rejection::ALL`].
+    pub jwt_rejected: [Counter; Rejection::ALL.len()],
     /// Records dropped because the ring was full.
     pub records_dropped: Counter,
     /// Requests whose task panicked.

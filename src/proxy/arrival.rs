@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::admission;
 use super::attributes::{Asker, Attributes};
+use super::claims;
 use super::document;
 use super::exchange::{Exchange, Gone};
 use super::headers::{self, HopWishes, Peer, Survey};
@@ -123,7 +124,8 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     let matched = exchange.ledger.matched();
     let route = matched.route;
     let definition = &snapshot.config().routes[route];
-    let shown = Shown { parts: &exchange.parts, trusted: exchange.trusted, claims: None, body };
+    let claims = claims::of(&worker, &snapshot, route, &exchange.parts.headers);
+    let shown = Shown { parts: &exchange.parts, trusted: exchange.trusted, claims: claims.as_deref(), body };
     let who = identify(&worker, &snapshot, route, shown);
     let key = (definition.policy.split_by, who.key.as_deref());
     let asker = Asker { shown, peer: exchange.ledger.request().peer.address(), key };

@@ -184,7 +184,8 @@ impl Exchange {
             Arm::Control | Arm::Candidate => self.parts.headers.clone(),
         };
         let identity = &snapshot.config().contexts[route.policy.split_by].key;
-        headers::fit_to_backend(&mut headers, self.survey, backend, identity);
+        let token = snapshot.config().jwt.as_ref().and_then(|jwt| jwt.header.as_ref());
+        headers::fit_to_backend(&mut headers, self.survey, backend, identity, token);
         if let Some(rule) = &route.override_header {
             headers.remove(&rule.header);
         }

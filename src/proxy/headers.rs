@@ -307,8 +307,21 @@ pub(crate) fn request_id(headers: &mut HeaderMap, new: impl FnOnce() -> HeaderVa
 }
 
 /// Applies what the file says about a backend: credentials that are not passed, fields that are set.
-pub(crate) fn fit_to_backend(headers: &mut HeaderMap, survey: Survey, backend: &Backend, identity: &[Source]) {
+pub(crate) fn fit_to_backend(
+    headers: &mut HeaderMap,
+    survey: Survey,
+    backend: &Backend,
+    identity: &[Source],
+    token: Option<&HeaderName>,
+) {
     drop_credentials(headers, survey, backend.pass, identity);
+    // `authorization` and cookies have words of their own in `pass`.
+    if !backend.pass.identity
+        && let Some(name) = token
+        && *name != header::AUTHORIZATION
+    {
+        headers.remove(name);
+    }
     for (name, value) in &backend.headers {
         headers.insert(name.clone(), value.clone());
     }

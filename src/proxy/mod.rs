@@ -8,6 +8,7 @@ mod admission;
 mod arrival;
 mod attempt;
 mod attributes;
+mod claims;
 mod client_io;
 pub mod document;
 mod exchange;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::attributes::Attributes;
+use super::claims::Tokens;
 use super::pool::Pool;
 use super::upload::ReplayMemory;
 use crate::live::{Live, Snapshot};
@@ -22,6 +23,7 @@ pub(crate) struct Worker {
     live: Arc<Live>,
     current: RefCell<Current>,
     pool: Pool,
+    tokens: Tokens,
     ring: RefCell<rtrb::Producer<Record>>,
     access: AccessLog,
     replay_memory: Arc<ReplayMemory>,
@@ -50,6 +52,7 @@ impl Worker {
             live: parts.live,
             current,
             pool: Pool::default(),
+            tokens: Tokens::default(),
             ring: RefCell::new(parts.ring),
             access: parts.access,
             replay_memory: parts.replay_memory,
@@ -73,6 +76,10 @@ impl Worker {
 
     pub(crate) const fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    pub(crate) const fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     pub(crate) const fn access(&self) -> &AccessLog {

@@ -8,6 +8,7 @@
 //! | `tls` | how an `https` endpoint is trusted |
 //! | `directory` | the addresses that each endpoint has now, and the set published for picking |
 //! | `selection` | picking one address from a published set |
+//! | `fetch` | one bounded GET of a document that is not a user's |
 //! | `resolve`, `health` | the background loops that feed the directory |
 //!
 //! It does not pool connections, speak HTTP to users, bound how long connecting takes, or know about
@@ -19,6 +20,7 @@
 mod address;
 mod connection;
 mod directory;
+mod fetch;
 mod health;
 mod resolve;
 mod selection;
@@ -37,6 +39,7 @@ use tokio::task::JoinSet;
 pub use address::{Address, ConnectError};
 pub use connection::{Connection, poll_send};
 pub use directory::EndpointStatus;
+pub use fetch::{Document, FetchError};
 pub use tls::BuildError;
 
 use crate::config::model::{Backend, Balance, Endpoint, HealthCheck, HostHeader, Target, Tls};

@@ -25,4 +25,5 @@ mod splitting;
 mod streaming;
 mod targeting;
 mod timeouts;
+mod tokens;
 mod upgrades;

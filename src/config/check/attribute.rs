@@ -8,6 +8,7 @@ use crate::config::node::{Node, Value};
 use crate::config::view::View;
 use crate::domain::condition::{Fact, Type};
 
+use super::jwt;
 use super::server::{is_token, pointer};
 
 /// The name under which conditions see the key of a kind.
@@ -25,7 +26,7 @@ pub(super) struct Known {
 }
 
 /// All attributes, those of one kind together.
-pub(super) fn all(contexts: &[(&str, View<'_>)]) -> Vec<Known> {
+pub(super) fn all(contexts: &[(&str, View<'_>)], has_jwt: bool) -> Vec<Known> {
     let mut known = Vec::new();
     for (context, (kind, view)) in contexts.iter().enumerate() {
         if view.node(KEY).is_some() {
@@ -33,7 +34,7 @@ pub(super) fn all(contexts: &[(&str, View<'_>)]) -> Vec<Known> {
             known.push(Known { context, name: KEY.to_owned(), attribute: Some(attribute) });
         }
         for (name, view) in view.other_tables() {
-            let attribute = attribute(&name_of(kind, name), &view);
+            let attribute = attribute(&name_of(kind, name), &view, has_jwt);
             known.push(Known { context, name: name.to_owned(), attribute });
         }
     }
@@ -44,20 +45,21 @@ fn name_of(kind: &str, name: &str) -> Arc<str> {
     Arc::from(format!("{kind}.{name}"))
 }
 
-fn attribute(name: &Arc<str>, view: &View<'_>) -> Option<Attribute> {
+fn attribute(name: &Arc<str>, view: &View<'_>, has_jwt: bool) -> Option<Attribute> {
     let kind = view.word("type").and_then(Type::parse);
-    let place = place(view, kind?);
+    let place = place(view, kind?, has_jwt);
     Some(Attribute { name: Arc::clone(name), kind: kind?, place: place? })
 }
 
 /// Places that an attribute can name; it names one.
-const PLACES: [&str; 8] = ["header", "cookie", "query", "json", "path_segment", "client_ip", "method", "const"];
+const PLACES: [&str; 9] = ["header", "cookie", "query", "jwt", "json", "path_segment", "client_ip", "method", "const"];
 
-fn place(view: &View<'_>, kind: Type) -> Option<Place> {
+fn place(view: &View<'_>, kind: Type, has_jwt: bool) -> Option<Place> {
     let header = view.header_name("header").map(|name| Place::Source(Source::Header(name)));
     let cookie = token(view, "cookie").map(|name| Place::Source(Source::Cookie(name)));
     let query = token(view, "query").map(|name| Place::Source(Source::Query(name)));
     let body = pointer(view, "json").map(|pointer| Place::Source(Source::Body(pointer)));
+    let claim = jwt::claim(view, has_jwt, |_, found, help| view.error("jwt", found, help)).map(Place::Source);
     let segment = view.integer("path_segment").map(Place::PathSegment);
     let client_ip = flag(view, "client_ip", Place::ClientIp);
     let method = flag(view, "method", Place::Method);
@@ -68,7 +70,7 @@ fn place(view: &View<'_>, kind: Type) -> Option<Place> {
         view.error("", format!("an attribute with {count} places"), help);
         return None;
     }
-    [header, cookie, query, body, segment, client_ip, method, constant].into_iter().flatten().next()
+    [header, cookie, query, claim, body, segment, client_ip, method, constant].into_iter().flatten().next()
 }
 
 fn token(view: &View<'_>, key: &str) -> Option<String> {

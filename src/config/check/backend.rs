@@ -83,7 +83,7 @@ fn target(view: &View<'_>) -> Option<Target> {
     }
 }
 
-fn endpoint(url: parse::Url, weight: usize) -> Endpoint {
+pub(super) fn endpoint(url: parse::Url, weight: usize) -> Endpoint {
     let parse::Url { tls, host, port, authority, base_path } = url;
     Endpoint { tls, host, port, authority, base_path, weight }
 }
@@ -136,7 +136,7 @@ fn tls(view: &View<'_>) -> Option<Tls> {
     Some(Tls { ca: ca.map(Bytes::copy_from_slice), sni: view.host("sni"), insecure: insecure? })
 }
 
-fn has_certificate(pem: &[u8]) -> bool {
+pub(super) fn has_certificate(pem: &[u8]) -> bool {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject as _;
 

@@ -6,6 +6,7 @@
 mod attribute;
 mod backend;
 mod condition;
+mod jwt;
 mod matches;
 mod metric;
 mod policy;
@@ -16,7 +17,7 @@ mod targeting;
 use std::path::PathBuf;
 
 use super::model::{
-    Admin, Attribute, Backend, Config, ContextKind, Limits, Listen, Log, Metric, Observe, Route, Shutdown,
+    Admin, Attribute, Backend, Config, ContextKind, Jwt, Limits, Listen, Log, Metric, Observe, Route, Shutdown, Source,
 };
 use super::node::Node;
 use super::report::did_you_mean;
@@ -32,6 +33,7 @@ pub(super) struct Parts {
     shutdown: Shutdown,
     log: Log,
     contexts: Vec<ContextKind>,
+    jwt: Option<Jwt>,
     attributes: Vec<Attribute>,
     metrics: Vec<Metric>,
     backends: Vec<Backend>,
@@ -41,9 +43,7 @@ pub(super) struct Parts {
 impl Parts {
     /// The whole, with the hash of and the paths to everything that was read.
     pub(super) fn with_provenance(self, hash: String, watched: Vec<PathBuf>) -> Config {
-        let Self { listen, observe, admin, limits, shutdown, log, contexts, attributes, metrics, backends, routes } =
-            self;
-        Config {
+        let Self {
             listen,
             observe,
             admin,
@@ -51,13 +51,32 @@ impl Parts {
             shutdown,
             log,
             contexts,
+            jwt,
+            attributes,
+            metrics,
+            backends,
+            routes,
+        } = self;
+        let mut config = Config {
+            listen,
+            observe,
+            admin,
+            limits,
+            shutdown,
+            log,
+            contexts,
+            jwt,
             attributes,
             metrics,
             backends,
             routes,
             hash,
             watched,
-        }
+        };
+        let in_body = |source: &Source| matches!(source, Source::Body(_));
+        let read: Vec<bool> = config.routes.iter().map(|route| config.reads(route, in_body)).collect();
+        config.routes.iter_mut().zip(read).for_each(|(route, read)| route.reads_body = read);
+        config
     }
 }
 
@@ -82,10 +101,13 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
     let names = Names { backends: names(&backends), contexts: names(&contexts), metrics: names(&metrics) };
-    let known = attribute::all(&contexts);
+    let jwt = root.optional_table("jwt");
+    let has_jwt = jwt.is_some();
+    let jwt = jwt.map(|view| jwt::jwt(&view));
+    let known = attribute::all(&contexts, has_jwt);
     let mut conditions = condition::Conditions::new(&known, &names.contexts, root.table("segments"));
     conditions.compile_segments();
-    let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view)));
+    let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view, has_jwt)));
     let metrics = metric::all(&root, &metrics);
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
     let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)));
@@ -99,10 +121,6 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     }
     matches::conflicts(&routes);
     route::unused_backends(&backends, &routes);
-    let contexts = contexts?;
-    let attributes = all(known.into_iter().map(|known| known.attribute))?;
-    let mut routes = built_routes?;
-    route::note_bodies(&mut routes, &contexts, &attributes);
     Some(Parts {
         listen: listen?,
         observe: observe?,
@@ -110,11 +128,15 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         limits: limits?,
         shutdown: shutdown?,
         log: log?,
-        contexts,
-        attributes,
+        contexts: contexts?,
+        attributes: all(known.into_iter().map(|known| known.attribute))?,
+        jwt: match jwt {
+            Some(jwt) => Some(jwt?),
+            None => None,
+        },
         metrics: metrics?,
         backends: all(built)?,
-        routes,
+        routes: built_routes?,
     })
 }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::model::{
-    Arms, Attribute, Backend, ContextKind, Expose, HeaderChanges, Match, MissingKey, Override, Place, Purpose,
-    QualityGate, Route, Source, Target,
+    Arms, Backend, Expose, HeaderChanges, Match, MissingKey, Override, Purpose, QualityGate, Route, Target,
 };
 use crate::config::parse;
 use crate::config::view::View;
@@ -108,24 +107,6 @@ const PROXIED_ONLY: [&str; 8] = [
     "fallback",
     "expose",
 ];
-
-/// Notes which routes need the body for their decision: for the key that splits, for the key of another
-/// kind, or for an attribute that a condition looks at.
-pub(super) fn note_bodies(routes: &mut [Route], contexts: &[ContextKind], attributes: &[Attribute]) {
-    let in_body = |source: &Source| matches!(source, Source::Body(_));
-    let key_in_body = |kind: usize| contexts[kind].key.iter().any(in_body);
-    for route in routes {
-        let needs = &route.policy.needs;
-        let mut places = needs.slots.iter().map(|slot| &attributes[*slot].place);
-        route.reads_body = key_in_body(route.policy.split_by)
-            || needs.keys.iter().any(|need| key_in_body(need.kind))
-            || places.any(|place| match place {
-                Place::Key(kind) => key_in_body(*kind),
-                Place::Source(source) => in_body(source),
-                Place::PathSegment(_) | Place::ClientIp | Place::Method | Place::Constant(_) => false,
-            });
-    }
-}
 
 /// Of a part that may be left out (outer) and may have a mistake (inner), the part or the mistake.
 fn transpose<T>(part: Option<Option<T>>) -> Option<Option<T>> {

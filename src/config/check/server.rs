@@ -7,7 +7,7 @@ use crate::config::parse;
 use crate::config::view::View;
 use crate::domain::pointer::Pointer;
 
-use super::condition;
+use super::{condition, jwt};
 
 /// Shortest bearer token, in bytes.
 const MIN_TOKEN: usize = 16;
@@ -99,7 +99,7 @@ pub(super) fn state(view: &View<'_>) {
     view.word("store");
 }
 
-pub(super) fn context(name: &str, view: &View<'_>) -> Option<ContextKind> {
+pub(super) fn context(name: &str, view: &View<'_>, has_jwt: bool) -> Option<ContextKind> {
     let sources = view.tables("key");
     if let Some(word) = condition::RESERVED.iter().find(|word| **word == name) {
         let found = format!("`{word}` cannot be the name of a kind");
@@ -108,20 +108,25 @@ pub(super) fn context(name: &str, view: &View<'_>) -> Option<ContextKind> {
     if view.is_empty_list("key") {
         view.error("key", "no source", r#"for example key = [{ header = "x-user-id" }]"#);
     }
-    let key = super::all(sources.iter().map(|source| source_of(view, source)))?;
+    let key = super::all(sources.iter().map(|source| source_of(view, source, has_jwt)))?;
     Some(ContextKind { name: name.to_owned(), key })
 }
 
-fn source_of(context: &View<'_>, view: &View<'_>) -> Option<Source> {
+/// Places that a source can name; it names one.
+const PLACES: [&str; 5] = ["header", "cookie", "query", "json", "jwt"];
+
+fn source_of(context: &View<'_>, view: &View<'_>, has_jwt: bool) -> Option<Source> {
     let header = view.header_name("header").map(Source::Header);
     let cookie = view.text("cookie").map(|name| Source::Cookie(name.to_owned()));
     let query = view.text("query").map(|name| Source::Query(name.to_owned()));
     let body = pointer(view, "json").map(Source::Body);
-    let count = ["header", "cookie", "query", "json"].into_iter().filter(|place| view.is_typed(place)).count();
-    let found: Vec<Source> = [header, cookie, query, body].into_iter().flatten().collect();
+    let claim = jwt::claim(view, has_jwt, |place, found, help| context.error_at(place, "key", found, help));
+    let named = PLACES.map(|key| view.is_typed(key));
+    let count = named.into_iter().filter(|typed| *typed).count();
+    let found: Vec<Source> = [header, cookie, query, body, claim].into_iter().flatten().collect();
     if count > 1 || (count == 0 && found.is_empty()) {
-        let help =
-            "each source names one of `header`, `cookie`, `query` and `json`; several stand in the list in their order";
+        let places = PLACES.map(|key| format!("`{key}`")).join(", ");
+        let help = format!("each source names one of {places}; several stand in the list in their order");
         context.error_at(view.origin(), "key", format!("a source with {count} places"), help);
         return None;
     }

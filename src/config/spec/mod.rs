@@ -5,6 +5,7 @@
 //! and the list of keys that need a restart are all made from it, so they cannot disagree.
 
 mod backends;
+mod jwt;
 mod metrics;
 mod routes;
 mod server;
@@ -202,6 +203,8 @@ pub fn join(path: &str, name: &str) -> String {
     format!("{path}{dot}{name}")
 }
 
+const ZERO: Duration = Duration::ZERO;
+const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);

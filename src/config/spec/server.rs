@@ -2,7 +2,7 @@
 
 use super::{
     ADDRESS, BOOL, CONDITION, CONSTANT, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND,
-    SECRET, TEXT, WAIT_OR_NONE, backends, duration, float, integer, metrics, routes, size, word, words,
+    SECRET, TEXT, WAIT_OR_NONE, backends, duration, float, integer, jwt, metrics, routes, size, word, words,
 };
 
 /// The whole file.
@@ -15,6 +15,8 @@ pub static ROOT: &[Key] = &[
     Key::new("log", Kind::Table(LOG), "Log and access log, as JSON lines."),
     Key::new("state", Kind::Table(STATE), "Where the state of rollouts is kept."),
     Key::new("contexts", Kind::Named(CONTEXT), "Who asks, by kind. Without any, `user` is read from `x-user-id`."),
+    Key::new("jwt", Kind::Table(jwt::JWT), "Tokens that are verified; their claims are attributes and keys.")
+        .optional(),
     Key::new("segments", Kind::Table(SEGMENTS), "Conditions with a name, which routes and each other refer to."),
     Key::new("metrics", Kind::Named(metrics::METRIC), "What is measured of the answers."),
     Key::new("backends", Kind::Named(backends::BACKEND), "The upstreams."),
@@ -138,6 +140,11 @@ const ATTRIBUTE: &[Key] = &[
     .or("string"),
     Key::new("json", TEXT, BODY),
     Key::later("jwt", "A claim of a token."),
+    Key::new(
+        "jwt",
+        TEXT,
+        "A claim of the token of `[jwt]`, by JSON pointer; counts from everybody, since it was signed.",
+    ),
 ];
 
 const BODY: &str = "A JSON pointer (RFC 6901) into the request body: `/user/id`.";
@@ -150,4 +157,9 @@ const SOURCE: &[Key] = &[
     Key::new("query", TEXT, "A query parameter."),
     Key::new("json", TEXT, BODY),
     Key::later("jwt", "A claim of a token."),
+    Key::new(
+        "jwt",
+        TEXT,
+        "A claim of the token of `[jwt]`, by JSON pointer; counts from everybody, since it was signed.",
+    ),
 ];

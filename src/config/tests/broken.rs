@@ -150,6 +150,66 @@ fn routes() {
 }
 
 #[test]
+fn tokens() {
+    let ec = crate::jwt::fixture::Signer::es256().pem();
+    let short = include_str!("../../../tests/keys/rsa-1024-public.pem");
+    let pem =
+        |text: &str| format!("algorithms = [\"RS256\"]\nkeys.a = {{ algorithm = \"RS256\", public_key = {text:?} }}\n");
+    let (garbled, other_kind, few_bits) = (pem("MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A"), pem(&ec), pem(short));
+    let rows = [
+        ("no algorithms", "keys.a = { algorithm = \"HS256\", secret = \"a secret of at least 32 bytes, indeed\" }\n"),
+        ("algorithms that are not known", "algorithms = [\"none\", \"HS512\"]\njwks.url = \"http://a\"\n"),
+        ("an empty list", "algorithms = []\njwks.url = \"http://a\"\n"),
+        ("no keys", "algorithms = [\"RS256\"]\n"),
+        (
+            "an algorithm that is not allowed",
+            "algorithms = [\"RS256\"]\nkeys.a = { algorithm = \"HS256\", secret = \"a secret of at least 32 bytes, indeed\" }\n",
+        ),
+        (
+            "a short secret",
+            "algorithms = [\"HS256\"]\nkeys.a = { algorithm = \"HS256\", secret = \"31 bytes are one byte too few .\" }\n",
+        ),
+        (
+            "a key without anything",
+            "algorithms = [\"HS256\", \"ES256\"]\nkeys = { a = { algorithm = \"HS256\" }, b = { algorithm = \"ES256\" } }\n",
+        ),
+        (
+            "a secret for a public key",
+            "algorithms = [\"ES256\"]\nkeys.a = { algorithm = \"ES256\", secret = \"a secret of at least 32 bytes, indeed\" }\n",
+        ),
+        ("no PEM", &garbled),
+        ("a key of another kind", &other_kind),
+        ("a key with few bits", &few_bits),
+        (
+            "the same name twice",
+            "algorithms = [\"HS256\"]\n[jwt.keys]\na = { algorithm = \"HS256\", secret = \"a secret of at least 32 bytes, indeed\" }\n\
+             b = { algorithm = \"HS256\", kid = \"a\", secret = \"a secret of at least 32 bytes, indeed\" }\n",
+        ),
+        ("published secrets", "algorithms = [\"HS256\"]\njwks.url = \"http://a\"\n"),
+        ("no URL", "algorithms = [\"RS256\"]\njwks.url = \"\"\n"),
+        ("a URL of another kind", "algorithms = [\"RS256\"]\njwks.url = \"file:///keys\"\n"),
+        ("the name of a cookie", "cookie = \"a b\"\nalgorithms = [\"RS256\"]\njwks.url = \"http://a\"\n"),
+    ];
+    insta::assert_snapshot!(messages(&rows, |lines| format!("[jwt]\n{lines}{BACKENDS}{ROUTE}")));
+}
+
+#[test]
+fn claims() {
+    const JWT: &str = "[jwt]\nalgorithms = [\"RS256\"]\njwks.url = \"http://a\"\n";
+    let rows = [
+        ("without tokens", "", "key = [{ jwt = \"/sub\" }]\ntier = { jwt = \"/tier\" }\n"),
+        ("no pointers", JWT, "key = [{ jwt = \"sub\" }]\ntier = { jwt = \"/a~2\" }\n"),
+        ("the whole token", JWT, "key = [{ jwt = \"\" }]\ntier = { jwt = \"\" }\n"),
+        ("two places", JWT, "key = [{ jwt = \"/sub\", cookie = \"b\" }]\ntier = { jwt = \"/tier\", cookie = \"b\" }\n"),
+        ("no string", JWT, "key = [{ jwt = 7 }]\ntier = { jwt = true }\n"),
+    ];
+    let file = |(name, jwt, lines): &(&str, &str, &str)| {
+        format!("# {name}\n\n{}", bad(&format!("{jwt}[contexts.user]\n{lines}{BACKENDS}{ROUTE}"), &[]))
+    };
+    insta::assert_snapshot!(rows.iter().map(file).collect::<String>());
+}
+
+#[test]
 fn many_mistakes_in_one_file() {
     let text = r#"[listen]
 adress = "0.0.0.0:8080"

@@ -74,6 +74,27 @@ paying = { any = [{ user.tier = ["starter", "premium"] }, { segment = "adult", "
 }
 
 #[test]
+fn a_route_reads_claims_for_its_key_its_conditions_and_the_keys_in_them() {
+    const JWT: &str = "[jwt]\nalgorithms = [\"RS256\"]\njwks.url = \"http://a\"\n";
+    const TOKENS: &str =
+        "[contexts.token]\nkey = [{ cookie = \"t\" }, { jwt = \"/sub\" }]\nplan = { jwt = \"/plan\" }\n";
+    let rows = [
+        ("", false),
+        ("eligible = { user.tier = \"a\" }", false),
+        ("split_by = \"token\"", true),
+        ("eligible = { token.plan = \"gold\" }", true),
+        ("eligible = { not = { token.key = \"u\" } }", true),
+        ("rules = [{ name = \"r\", if = { segment = \"s\" }, serve = \"control\" }]", true),
+    ];
+    for (keys, expected) in rows {
+        let text = format!("{JWT}{TOKENS}{}", file("s = { token.plan = \"x\" }", keys));
+        let config = good(&text, &[]).config;
+        let reads = config.reads(&config.routes[0], |source| matches!(source, model::Source::Claim(_)));
+        assert_eq!(reads, expected, "{keys}");
+    }
+}
+
+#[test]
 fn only_what_a_route_asks_for_is_listed_for_it() {
     let loaded = good(
         &file("s = { user.age = 1 }", "eligible = { any = [{ segment = \"s\" }, { session.region = \"x\" }] }"),

@@ -8,6 +8,7 @@ use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::fallback::Cause;
 use crate::domain::quality::Position;
+use crate::jwt::Rejection;
 use crate::measure::RouteTotals;
 use crate::measure::counters::BodyMiss;
 use crate::upstream::EndpointStatus;
@@ -209,6 +210,44 @@ pub const FAMILIES: &[Family] = &[
         collect: |seen, out| {
             for miss in BodyMiss::ALL {
                 out.count(&[miss.as_str()], seen.workers(|worker| &worker.body_misses[miss.index()]));
+            }
+        },
+    },
+    Family {
+        name: "pointsman_jwt_rejected_total",
+        help: "Tokens that do not count, by reason; their requests are served as if they had none.",
+        kind: Counter,
+        labels: &["reason"],
+        collect: |seen, out| {
+            for reason in Rejection::ALL {
+                let count = seen.live.workers.iter().map(|worker| worker.jwt_rejected[reason.index()].get()).sum();
+                out.count(&[reason.as_str()], count);
+            }
+        },
+    },
+    Family {
+        name: "pointsman_jwks_keys",
+        help: "Keys in use of those that the issuer of tokens publishes.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| seen.jwks().for_each(|jwks| out.count(&[], jwks.ring().keys.len() as u64)),
+    },
+    Family {
+        name: "pointsman_jwks_last_success_timestamp_seconds",
+        help: "When these keys were last fetched, in seconds since 1970; 0 before that.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| seen.jwks().for_each(|jwks| out.value(&[], jwks.succeeded_at() as f64 / 1_000.0)),
+    },
+    Family {
+        name: "pointsman_jwks_refreshes_total",
+        help: "Attempts to fetch these keys by result (success, failure); after a failure the old ones stay.",
+        kind: Counter,
+        labels: &["result"],
+        collect: |seen, out| {
+            for (successes, failures) in seen.jwks().map(|jwks| jwks.refreshes()) {
+                out.count(&["success"], successes);
+                out.count(&["failure"], failures);
             }
         },
     },

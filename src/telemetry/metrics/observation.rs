@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::domain::breaker::Millis;
-use crate::live::{Live, ReloadStatus, Snapshot};
+use crate::live::{Jwks, Live, ReloadStatus, Snapshot};
 use crate::measure::RouteTotals;
 use crate::measure::counters::{Counter, WorkerCounters};
 
@@ -32,6 +32,11 @@ impl<'a> Observation<'a> {
         let reloads = live.reloads().clone();
         let (now, uptime) = (clock::now_millis(), clock::uptime());
         Self { live, snapshot, totals, reloads, access_dropped, now, uptime, resident_bytes: resident_bytes() }
+    }
+
+    /// The published keys, where there is a place to fetch them from.
+    pub(super) fn jwks(&self) -> impl Iterator<Item = &Jwks> {
+        self.snapshot.jwks.iter().map(|jwks| &**jwks)
     }
 
     /// A worker's counter, summed over the workers.

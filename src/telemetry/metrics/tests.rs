@@ -10,9 +10,13 @@ use crate::config;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
+use crate::jwt::Rejection;
 use crate::measure::counters::CodeClass;
 
 const FILE: &str = r#"
+[jwt]
+algorithms = ["RS256"]
+jwks = { url = "http://127.0.0.1:1/keys" }
 [metrics.quality]
 kind = "value"
 better = "higher"
@@ -44,6 +48,8 @@ fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
     }
     live.workers[0].connections.add(3);
     live.workers[1].disconnections.add(1);
+    live.workers[0].jwt_rejected[Rejection::Expired.index()].add(1);
+    live.workers[1].jwt_rejected[Rejection::Expired.index()].add(2);
     let mut reloads = live.reloads();
     reloads.counts.insert(("applied", "watch"), 2);
     reloads.watching = "inotify+poll";
@@ -83,6 +89,11 @@ fn values_are_those_of_the_gateway() {
         r#"pointsman_breaker_state{backend="new"} 0"#,
         r#"pointsman_endpoint_addresses{backend="new",endpoint="http://name.invalid:3"} 0"#,
         r#"pointsman_endpoint_healthy_addresses{backend="old",endpoint="http://127.0.0.1:1"} 1"#,
+        r#"pointsman_jwt_rejected_total{reason="expired"} 3"#,
+        r#"pointsman_jwt_rejected_total{reason="signature"} 0"#,
+        "pointsman_jwks_keys 0",
+        "pointsman_jwks_last_success_timestamp_seconds 0",
+        r#"pointsman_jwks_refreshes_total{result="failure"} 0"#,
         "pointsman_connections 2",
         "pointsman_access_log_lines_dropped_total 7",
         r#"pointsman_config_reloads_total{result="applied",trigger="watch"} 2"#,

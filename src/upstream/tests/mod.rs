@@ -2,6 +2,7 @@
 
 mod balancing;
 mod checks;
+mod fetch;
 mod names;
 mod trust;
 mod writing;

@@ -5,6 +5,8 @@
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod message;
+#[path = "../../../src/jwt/fixture.rs"]
+pub(crate) mod token;
 pub(crate) mod upstream;
 
 use std::time::Duration;

@@ -1,0 +1,127 @@
+//! One GET of a document that is not a user's, bounded in time and size.
+//!
+//! It follows no redirect and keeps no connection: what it is for is seldom fetched. Invariant: nothing
+//! beyond the bound is kept, whatever the other side says of its length.
+
+use std::convert::Infallible;
+use std::future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::address::{Address, ConnectError};
+use super::tls::{BuildError, Peer};
+use crate::config::model::{Endpoint, Tls};
+
+const FETCH_USER_AGENT: HeaderValue = HeaderValue::from_static("pointsman");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A document's URL, and whom to expect there.
+pub struct Document {
+    endpoint: Arc<Endpoint>,
+    peer: Option<Peer>,
+}
+
+/// Why there is no document. Says nothing of what came.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The time was over.
+    #[error("no answer in time")]
+    Timeout,
+    /// The name has no address.
+    #[error("the name cannot be resolved: {0}")]
+    Resolve(#[source] io::Error),
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The path cannot stand in a request.
+    #[error("the path cannot be asked for: {0}")]
+    Request(#[from] http::Error),
+    /// No HTTP, or it broke off.
+    #[error("no valid HTTP answer: {0}")]
+    Http(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another status than 200.
+    #[error("answered {0}")]
+    Status(StatusCode),
+    /// More than so many bytes.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+impl Document {
+    /// Prepares fetching. The only I/O is reading the system's roots, for `https`.
+    ///
+    /// # Errors
+    /// When there is nothing to trust, or no name to verify.
+    pub fn new(endpoint: &Endpoint, tls: &Tls) -> Result<Self, BuildError> {
+        let peer = Peer::of_all(std::slice::from_ref(endpoint), tls)?.pop().flatten();
+        Ok(Self { endpoint: Arc::new(endpoint.clone()), peer })
+    }
+
+    /// Fetches it.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn fetch(&self, max_bytes: usize, timeout: Duration) -> Result<Bytes, FetchError> {
+        tokio::time::timeout(timeout, self.unbounded(max_bytes)).await.unwrap_or(Err(FetchError::Timeout))
+    }
+
+    async fn unbounded(&self, max_bytes: usize) -> Result<Bytes, FetchError> {
+        let (socket, alternate) = self.resolve().await.map_err(FetchError::Resolve)?;
+        let address = Address::new(Arc::clone(&self.endpoint), self.peer.clone(), socket, alternate);
+        let connection = address.connect().await?;
+        let path = if self.endpoint.base_path.is_empty() { "/" } else { &self.endpoint.base_path };
+        let request = Request::get(path)
+            .header(HOST, &self.endpoint.authority)
+            .header(USER_AGENT, FETCH_USER_AGENT)
+            .header(ACCEPT, JSON)
+            .header(CONNECTION, "close")
+            .body(Empty::<Bytes>::new())?;
+        let handshake = http1::handshake(TokioIo::new(connection)).await;
+        let (sender, connection) = handshake.map_err(|error| FetchError::Http(Box::new(error)))?;
+        let driven = async {
+            // Its failure reaches the answer, and an end right after the answer must not hide it.
+            drop(connection.await);
+            future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            answer = answer(sender, request, max_bytes) => answer,
+            never = driven => match never {},
+        }
+    }
+
+    /// An address, and one of the other family where there is one.
+    async fn resolve(&self) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
+        let (host, port) = (self.endpoint.host.as_str(), self.endpoint.port);
+        if let Ok(literal) = host.parse::<IpAddr>() {
+            return Ok((SocketAddr::new(literal, port), None));
+        }
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+        let first = *found.first().ok_or_else(|| io::Error::other("the name has no addresses"))?;
+        Ok((first, found.into_iter().find(|other| other.is_ipv4() != first.is_ipv4())))
+    }
+}
+
+async fn answer(
+    mut sender: SendRequest<Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+    max_bytes: usize,
+) -> Result<Bytes, FetchError> {
+    let response = sender.send_request(request).await.map_err(|error| FetchError::Http(Box::new(error)))?;
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status(response.status()));
+    }
+    match Limited::new(response.into_body(), max_bytes).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLong(max_bytes)),
+        Err(error) => Err(FetchError::Http(error)),
+    }
+}
