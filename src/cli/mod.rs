@@ -9,6 +9,7 @@ pub mod demo;
 pub mod environment;
 pub mod explain;
 pub mod healthcheck;
+pub mod import_env;
 pub mod output;
 pub mod run;
 pub mod schema;
@@ -46,6 +47,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Test that users get the arms they should. Exit code 0: they do, 1: some do not, 2: mistakes in a file.
     Test(test::Args),
+    /// Make a gateway.toml from the variables of a program that split users itself. Exit code 2: mistakes in them.
+    ImportEnv(import_env::Args),
     /// Show how the routes of a running gateway fare.
     Status(status::Args),
     /// Ask a running gateway whether it lives. Exit code 0: it does, 1: it does not.
@@ -64,6 +67,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Schema => schema::run(),
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::ImportEnv(args) => import_env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     }
