@@ -11,6 +11,7 @@ use super::Console;
 use super::problem::Problem;
 use crate::clock;
 use crate::config::model::{Match, MissingKey, Route};
+use crate::config::phase::{Phase, phase};
 use crate::controller::RouteSummary;
 use crate::controller::windows::SHOWN;
 use crate::domain::Arm;
@@ -41,6 +42,8 @@ struct RouteView {
     /// What came of it since the start; see `RouteTotals::effective_percent`.
     effective_percent: Option<f64>,
     quality_gate: Option<GateView>,
+    /// Hashes of what begins a phase when it changes.
+    phase: Phase,
     totals: Totals,
     recent: Recent,
 }
@@ -155,6 +158,7 @@ fn view(console: &Console, snapshot: &Snapshot, route: &Route, state: &RouteStat
             min: gate.settings.min,
             position: state.gate(),
         }),
+        phase: phase(snapshot.config(), route),
         totals: Totals::from(&totals),
         recent: Recent { window_seconds: SHOWN.as_secs(), arms: console.windows.summary(state.id) },
     }

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod diff;
 pub mod environment;
 pub mod explain;
 pub mod healthcheck;
@@ -47,6 +48,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Test that users get the arms they should. Exit code 0: they do, 1: some do not, 2: mistakes in a file.
     Test(test::Args),
+    /// Tell what a file would change in the running gateway. Exit code 0: nothing, 1: something, 2: mistakes.
+    Diff(diff::Args),
     /// Make a gateway.toml from the variables of a program that split users itself. Exit code 2: mistakes in them.
     ImportEnv(import_env::Args),
     /// Show how the routes of a running gateway fare.
@@ -67,6 +70,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Schema => schema::run(),
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::ImportEnv(args) => import_env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),

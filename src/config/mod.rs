@@ -14,6 +14,7 @@ pub mod model;
 pub mod node;
 mod origins;
 mod parse;
+pub mod phase;
 mod redact;
 mod reference;
 pub mod report;
@@ -32,7 +33,7 @@ pub use parse::url_mistake;
 pub use redact::REDACTED;
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
-pub use restart::restart_required;
+pub use restart::{restart_keys, restart_required};
 pub use schema::schema;
 
 #[cfg(test)]

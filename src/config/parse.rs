@@ -258,7 +258,7 @@ fn parse_url(text: &str) -> Result<Url, &'static str> {
     let (tls, rest) = match text.split_once("://") {
         Some(("http", rest)) => (false, rest),
         Some(("https", rest)) => (true, rest),
-        Some(_) => return Err(r#"expected the scheme "http" or "https""#),
+        Some(_) => return Err(r#"the scheme must be "http" or "https""#),
         None => return Err(example),
     };
     if rest.contains(['?', '#']) {

@@ -353,8 +353,7 @@ fn address(reader: &mut Reader<'_>) -> Address {
     let (url, stripped) = without_credentials(given);
     // What is in the URL may be a secret, so that only the reason is told.
     if let Some(right) = url_mistake(&url) {
-        let found = "found what is no URL of a backend (its value is not shown)";
-        reader.mistake(NAME, found, right.trim_start_matches("expected "));
+        reader.mistakes.push(format!("{NAME}: found what is no URL of a backend (it is not shown); {right}"));
     }
     if !stripped {
         return Address::Plain(url);

@@ -239,7 +239,7 @@ fn credentials_of_a_url_do_not_land_in_the_file() {
     let mistakes = import(&variables(&[("RAG_API_URL", "http://rag/hidden@x")])).unwrap_err();
     assert_eq!(
         mistakes,
-        ["RAG_API_URL: found what is no URL of a backend; expected no user name or password in a URL"]
+        ["RAG_API_URL: found what is no URL of a backend (it is not shown); no user name or password in a URL"]
     );
     let (made, _) = imported(&[("RAG_API_URL", "")]);
     assert!(made.notices[0].contains("the candidate is off"));

@@ -1,0 +1,178 @@
+//! What a phase of a route rests on, as hashes by name: where one of them changes, evidence starts anew.
+//!
+//! A phase is a stretch in which nothing changes that affects the split or the arms. The hashes tell
+//! *that* something changed, to whom does not see what; they are compared between configurations that
+//! the same version has read. Invariant: no secret goes into a hash. A salt does: it cannot be read
+//! from its hash, but a guess can be tested, as it can on the buckets that `explain` shows. So nobody
+//! below a viewer sees either, and a salt is no password.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::model::{Backend, BackendIndex, Config, Route, Target};
+use crate::domain::condition::{Clause, Examined};
+use crate::domain::decision::{Policy, Serve};
+
+/// Changes when the same configuration would give other hashes.
+const SCHEME: &str = "pointsman phase 1";
+/// Bytes of a digest that are shown: enough that two values do not meet by chance.
+const SHOWN_BYTES: usize = 8;
+
+/// Hashes by what they are of: 16 hex digits each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Phase(BTreeMap<String, String>);
+
+impl Phase {
+    /// The names of what differs. A name that only one side knows tells nothing.
+    #[must_use]
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        let differs = |(name, hash): &(&String, &String)| other.0.get(*name).is_some_and(|other| other != *hash);
+        self.0.iter().filter(differs).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// The phase of a route.
+#[must_use]
+pub fn phase(config: &Config, route: &Route) -> Phase {
+    let policy = &route.policy;
+    let holdout = policy.holdout.as_ref().map(|holdout| holdout.share.percent());
+    let kind = &config.contexts[route.split_by];
+    let mut parts = BTreeMap::new();
+    let mut put = |name: &str, value: &dyn fmt::Debug| {
+        parts.insert(name.to_owned(), hash(&[SCHEME, &route.name, name, &format!("{value:?}")]));
+    };
+    put("salt", &policy.salt);
+    put("split_key", &(&kind.name, &kind.key, route.missing_key));
+    put("holdout", &holdout);
+    put("percentage", &policy.rollout.percent());
+    put("targeting", &targeting(policy));
+    put("control", &arm(config, route.control));
+    put("candidate", &arm(config, route.candidate));
+    put("rewriting", &(&route.rewrite_prefix, &route.request_headers, &route.response_headers));
+    Phase(parts)
+}
+
+/// Each text with its length before it, so that no two lists of texts look alike.
+fn hash(texts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for text in texts {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finalize().iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Switches, lists and conditions: who is drawn by a hash at all, and by which percentage.
+fn targeting(policy: &Policy) -> impl fmt::Debug {
+    let mut listed: Vec<_> = policy.targets.control.iter().map(|key| (key, false)).collect();
+    listed.extend(policy.targets.candidate.iter().map(|key| (key, true)));
+    listed.sort();
+    let eligible = policy.targeting.eligible.as_ref().map(clauses);
+    let rules: Vec<_> = policy
+        .targeting
+        .rules
+        .iter()
+        .map(|rule| match rule.serve {
+            Serve::Arm(arm) => (clauses(&rule.condition), arm.to_string()),
+            Serve::Percent(share) => (clauses(&rule.condition), share.percent().to_string()),
+        })
+        .collect();
+    format!("{:?}", (policy.enabled, policy.forced, listed, eligible, rules))
+}
+
+/// A condition by the names of its attributes, which stay when other attributes come and go.
+fn clauses(condition: &Clause) -> Vec<impl fmt::Debug + use<>> {
+    let named = |clause: Examined| (clause.depth, clause.operator, clause.attribute, clause.operand);
+    condition.explain(&[]).into_iter().map(named).collect()
+}
+
+/// Where an arm is, and what its backend sees. The values of `headers` are secrets: only their names count.
+fn arm(config: &Config, index: BackendIndex) -> impl fmt::Debug {
+    let Backend { name, target, version, host, headers, .. } = &config.backends[index];
+    let target = match target {
+        Target::Endpoints(endpoints) => format!("{endpoints:?}"),
+        Target::Respond(answer) => format!("{answer:?}"),
+        Target::Off => "off".to_owned(),
+    };
+    let headers: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
+    format!("{:?}", (name, target, version, host, headers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_text;
+
+    const FILE: &str = r#"
+[contexts.user]
+key = [{ header = "x-user-id" }]
+tier = { header = "x-tier" }
+[contexts.session]
+key = [{ cookie = "sid" }]
+[backends.old]
+url = "http://old"
+[backends.new]
+url = "http://new"
+version = "1"
+headers = { authorization = "secret-1" }
+[routes.r]
+path = "/r"
+control = "old"
+candidate = "new"
+salt = "one"
+holdout = 5.0
+eligible = { user.tier = ["a", "b"] }
+rollout = { percent = 25.0 }
+fallback = { replay = "connect" }
+"#;
+
+    fn of(text: &str) -> Phase {
+        let config =
+            load_text(text, "gateway.toml", &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}")).config;
+        phase(&config, &config.routes[0])
+    }
+
+    #[test]
+    fn each_change_is_told_by_its_part() {
+        let rows: [(&str, &str, &[&str]); 19] = [
+            ("salt = \"one\"", "salt = \"two\"", &["salt"]),
+            ("control = \"old\"", "control = \"old\"\nsplit_by = \"session\"", &["split_key"]),
+            ("[{ header = \"x-user-id\" }]", "[{ header = \"x-user\" }]", &["split_key"]),
+            ("control = \"old\"", "control = \"old\"\nmissing_key = \"cookie\"", &["split_key"]),
+            ("holdout = 5.0", "holdout = 6.0", &["holdout"]),
+            ("percent = 25.0", "percent = 26.0", &["percentage"]),
+            ("[\"a\", \"b\"]", "[\"a\"]", &["targeting"]),
+            ("control = \"old\"", "control = \"old\"\nenabled = false", &["targeting"]),
+            ("control = \"old\"", "control = \"old\"\ntargets.control = [\"u\"]", &["targeting"]),
+            ("http://old", "http://old:81", &["control"]),
+            ("http://new", "http://new/v1", &["candidate"]),
+            ("version = \"1\"", "version = \"2\"", &["candidate"]),
+            ("control = \"old\"", "control = \"old\"\nrewrite.prefix = \"/s\"", &["rewriting"]),
+            ("control = \"old\"", "control = \"old\"\nrequest_headers.set.x-a = \"1\"", &["rewriting"]),
+            // Nothing of these affects split or arms.
+            ("secret-1", "secret-2", &[]),
+            ("percent = 25.0", "percent = 25", &[]),
+            ("path = \"/r\"", "path = \"/s\"", &[]),
+            ("tier = {", "age = { header = \"x-age\" }\ntier = {", &[]),
+            ("control = \"old\"", "control = \"old\"\nexpose = \"never\"\ndeadline = \"5s\"", &[]),
+        ];
+        for (old, new, parts) in rows {
+            assert!(FILE.contains(old), "{old}");
+            assert_eq!(of(FILE).changed(&of(&FILE.replacen(old, new, 1))), parts, "{old} -> {new}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_of_one_route_and_one_part() {
+        let both = format!("{FILE}\n[routes.s]\ncontrol = \"old\"\ncandidate = \"new\"\nsalt = \"one\"");
+        let config = load_text(&both, "gateway.toml", &BTreeMap::new()).unwrap().config;
+        let [one, other] = [&config.routes[0], &config.routes[1]].map(|route| phase(&config, route).0);
+        assert_ne!(one["salt"], other["salt"], "equal salts of two routes cannot be told");
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert!(one.values().all(|hash| hash.len() == 16));
+    }
+}
