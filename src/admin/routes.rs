@@ -1,5 +1,6 @@
 //! The routes as they run: what the file says, what the percentage is in effect, how the arms fare.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use super::Console;
 use super::problem::Problem;
 use crate::clock;
-use crate::config::model::{Match, MissingKey, Route};
+use crate::config::model::{Match, MissingKey, Route, Source};
 use crate::config::phase::{Phase, phase};
 use crate::controller::RouteSummary;
 use crate::controller::windows::SHOWN;
@@ -71,11 +72,19 @@ struct PolicyView {
     forced: Option<Arm>,
     split_by: String,
     missing_key: &'static str,
+    /// Where the key that splits comes from, in order.
+    key: Vec<KeyView>,
+    /// The header by which a tester chooses the arm; `null` where nobody can.
+    override_header: Option<String>,
     holdout_percent: f64,
     /// How many keys are listed.
     targets: TargetsView,
     deadline_ms: Option<u64>,
 }
+
+/// `{"header": "x-user-id"}`.
+#[derive(Serialize)]
+struct KeyView(BTreeMap<&'static str, String>);
 
 #[derive(Serialize)]
 struct TargetsView {
@@ -171,6 +180,19 @@ impl From<&Match> for MatchView {
     }
 }
 
+impl From<&Source> for KeyView {
+    fn from(source: &Source) -> Self {
+        let (place, name) = match source {
+            Source::Header(name) => ("header", name.to_string()),
+            Source::Cookie(name) => ("cookie", name.clone()),
+            Source::Query(name) => ("query", name.clone()),
+            Source::Claim(pointer) => ("jwt", pointer.to_string()),
+            Source::Body(pointer) => ("json", pointer.to_string()),
+        };
+        Self(BTreeMap::from([(place, name)]))
+    }
+}
+
 fn arm(snapshot: &Snapshot, route: &Route, arm: Arm, now: Millis) -> ArmView {
     let index = route.backend(arm);
     let (definition, state) = (&snapshot.config().backends[index], &snapshot.backends[index].state);
@@ -190,6 +212,8 @@ fn policy(snapshot: &Snapshot, route: &Route) -> PolicyView {
         enabled: policy.enabled,
         forced: policy.forced,
         split_by: snapshot.config().contexts[route.split_by].name.clone(),
+        key: snapshot.config().contexts[route.split_by].key.iter().map(KeyView::from).collect(),
+        override_header: route.override_header.as_ref().map(|rule| rule.header.to_string()),
         missing_key: match route.missing_key {
             MissingKey::Control => "control",
             MissingKey::Cookie => "cookie",

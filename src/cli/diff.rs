@@ -58,11 +58,18 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Compares. Exit code 0: nothing changes, 1: something does, 2: mistakes in a file.
+/// Compares. Exit code 0: nothing changes, 1: something does, 2: mistakes in a file, or no comparison.
 ///
 /// # Errors
-/// If the gateway cannot be asked, a file cannot be read, or the result cannot be written.
+/// None: what fails is told here, so that its exit code is not that of a difference.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    difference(args).or_else(|error| {
+        output::failure(&error);
+        Ok(ExitCode::from(MISTAKES))
+    })
+}
+
+fn difference(args: &Args) -> anyhow::Result<ExitCode> {
     let mut mistakes = Vec::new();
     let new = kept(read(args, &args.file)?, &mut mistakes);
     let old = args.offline.as_ref().map(|path| read(args, path)).transpose()?;

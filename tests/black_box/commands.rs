@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::{Gateway, Setup};
+use crate::support::{Gateway, Setup, Upstream};
 
 /// The program with these arguments, in an environment that holds these variables alone.
 fn pointsman(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -132,7 +132,9 @@ fn diff_tells_who_moves_and_what_starts_anew() {
     let output = diff(&[("percent = 10.0", "percent = 110.0")], &[]);
     expect(&output, 2);
     assert!(text(&output.stderr).contains("routes.all.rollout.percent"));
-    expect(&pointsman(&["diff", &file, "--admin", "http://127.0.0.1:1"], &[]), 1);
+    // Trouble is no difference.
+    let file = changed(&gateway, &[]);
+    expect(&pointsman(&["diff", &file, "--admin", "http://127.0.0.1:1"], &[]), 2);
 }
 
 #[test]
@@ -161,15 +163,133 @@ fn diff_asks_about_the_users_that_it_is_given() {
     expect(&pointsman(&["diff", &new, "--admin", &gateway.admin(), "--users", &file], &[]), 2);
 }
 
-/// Neither by hashes nor by arms does the salt leave the gateway; a viewer's token is enough, and needed.
 #[test]
-fn diff_takes_a_viewer_and_learns_no_salt() {
+fn diff_takes_a_viewer() {
     let token = "viewer-token-0123456789";
     let gateway = split(10.0, "").with(&format!("[admin.tokens.v]\nrole = \"viewer\"\ntoken = \"{token}\"")).start();
     let file = changed(&gateway, &[]);
-    expect(&pointsman(&["diff", &file, "--admin", &gateway.admin()], &[]), 1);
+    let refused = pointsman(&["diff", &file, "--admin", &gateway.admin()], &[]);
+    expect(&refused, 2);
+    assert!(text(&refused.stderr).contains("token_required"), "{}", text(&refused.stderr));
     let token_file = gateway.file.with_file_name("token");
     std::fs::write(&token_file, token).unwrap();
     let environment = [("POINTSMAN_TOKEN_FILE", token_file.to_str().unwrap())];
     expect(&pointsman(&["diff", &file, "--admin", &gateway.admin()], &environment), 0);
+}
+
+/// A salt from a variable stays in the gateway, and yet another one is seen.
+#[test]
+fn diff_sees_another_salt_without_being_told_it() {
+    let gateway = Setup::route("http://127.0.0.1:1", "http://127.0.0.1:2", "salt = \"${SALT}\"\nrollout.percent = 10")
+        .environment("SALT", "grains")
+        .start();
+    let file = changed(&gateway, &[]);
+    for (salt, code) in [("grains", 0), ("corns", 1)] {
+        let output = pointsman(&["diff", &file, "--admin", &gateway.admin()], &[("SALT", salt)]);
+        expect(&output, code);
+        assert_eq!(text(&output.stdout).contains("evidence starts anew: salt"), code == 1);
+    }
+    let mut admin = crate::support::Client::connect(gateway.admin().trim_start_matches("http://").parse().unwrap());
+    for page in ["/api/v1/config", "/api/v1/routes", "/api/v1/explain?route=all&key=u"] {
+        let answer = admin.get(page, &[("host", "localhost")]);
+        assert!(answer.status == 200 && !answer.text().contains("grains"), "{page}: {}", answer.text());
+    }
+}
+
+/// A gateway before two backends, with a tester's key and the file that holds it.
+struct Trial {
+    control: Upstream,
+    candidate: Upstream,
+    gateway: Gateway,
+    key: String,
+}
+
+impl Trial {
+    fn new(candidate: Upstream, keys: &str) -> Self {
+        let control = Upstream::saying(
+            "{\"answer\": \"old\", \"usage\": {\"prompt_tokens\": 5, \"completion_tokens\": 7, \"total_tokens\": 12}}",
+        );
+        let keys = format!("override = {{ key = \"open-sesame\" }}\n{keys}");
+        let gateway = Setup::route(&control.url(), &candidate.url(), &keys).start();
+        let key = gateway.file.with_file_name("key");
+        std::fs::write(&key, "open-sesame\n").unwrap();
+        let key = key.to_str().unwrap().to_owned();
+        Self { control, candidate, gateway, key }
+    }
+
+    fn try_it(&self, more: &[&str]) -> Output {
+        let (admin, url) = (self.gateway.admin(), format!("http://{}", self.gateway.address));
+        let known = ["try", "all", "--admin", &admin, "--url", &url, "--override-key-file", &self.key];
+        pointsman(&[&known[..], more].concat(), &[])
+    }
+}
+
+#[test]
+fn try_shows_both_answers_side_by_side() {
+    let trial = Trial::new(Upstream::saying("{\"answer\": \"new\"}"), "rewrite.prefix = \"/v2\"");
+    let more = ["--user", "alice", "--path", "/q?x=1", "--header", "x-a: b"];
+    let output = trial.try_it(&more);
+    expect(&output, 0);
+    let told = text(&output.stdout);
+    for part in ["control", "candidate", "override", "5 + 7 = 12", "-  \"answer\": \"old\"", "+  \"answer\": \"new\""] {
+        assert!(told.contains(part), "{part}:\n{told}");
+    }
+    assert!(text(&output.stderr).contains("reaches both backends"));
+    assert!(!told.contains("sesame"));
+    for upstream in [&trial.control, &trial.candidate] {
+        let seen = upstream.only_request();
+        assert_eq!((seen.head.start.as_str(), seen.head.get("x-a")), ("GET /v2/q?x=1 HTTP/1.1", Some("b")));
+        assert_eq!(seen.head.get("x-pointsman-override"), None);
+    }
+    let lines = trial.gateway.await_lines(2);
+    assert!(lines.iter().all(|line| line["user"] == "alice" && line["reason"] == "override"), "{lines:?}");
+
+    let output = trial.try_it(&["--json"]);
+    expect(&output, 0);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["ok"], &found["arms"][0]["usage"]["total_tokens"]), (&true.into(), &12.into()));
+    assert_eq!((&found["arms"][1]["served"], &found["arms"][1]["status"]), (&"candidate".into(), &200.into()));
+}
+
+#[test]
+fn try_sends_what_may_change_something_only_if_told() {
+    let trial = Trial::new(Upstream::echo(), "");
+    let data = ["--data", "{\"a\": 1}"];
+    let output = trial.try_it(&data);
+    expect(&output, 2);
+    assert!(text(&output.stderr).contains("--yes"), "{}", text(&output.stderr));
+    assert_eq!((trial.control.heads(), trial.candidate.heads()), (0, 0));
+    expect(&trial.try_it(&[&data[..], &["--yes"]].concat()), 0);
+    let seen = trial.candidate.only_request();
+    assert_eq!((seen.body.as_slice(), seen.head.get("content-type")), (&b"{\"a\": 1}"[..], Some("application/json")));
+    assert!(seen.head.start.starts_with("POST "), "{}", seen.head.start);
+}
+
+#[test]
+fn try_fails_where_the_candidate_did_not_answer_itself() {
+    let failing = Upstream::answering(|_| crate::support::upstream::status(503, "Unavailable", "down"));
+    let trial = Trial::new(failing, "");
+    let output = trial.try_it(&[]);
+    expect(&output, 1);
+    assert!(text(&output.stdout).contains("candidate did not answer itself: control served, fallback"));
+    let trial = Trial::new(Upstream::saying("new"), "");
+    std::fs::write(&trial.key, "close-sesame").unwrap();
+    let output = trial.try_it(&[]);
+    expect(&output, 1);
+    assert!(text(&output.stderr).contains("did not take the override"), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("sesame"));
+    assert_eq!(trial.candidate.heads(), 0);
+}
+
+#[test]
+fn try_needs_an_override_and_says_so() {
+    let gateway = split(10.0, "").start();
+    let key = gateway.file.with_file_name("key");
+    std::fs::write(&key, "open-sesame").unwrap();
+    for (route, told) in [("all", "has no `override`"), ("no/such", "there is no route \"no/such\"")] {
+        let output =
+            pointsman(&["try", route, "--admin", &gateway.admin(), "--override-key-file", key.to_str().unwrap()], &[]);
+        expect(&output, 2);
+        assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+    }
 }
