@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.env_file {
         variables.extend(read_env_file(path)?);
     }
-    let imported = match import(&variables) {
+    let imported = match readable(&variables).and_then(|()| import(&variables)) {
         Ok(imported) => imported,
         Err(mistakes) => {
             let told: String = mistakes.iter().map(|mistake| format!("error: {mistake}\n")).collect();
@@ -75,6 +75,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Variables of ours whose values are no text would be left out unseen.
+fn readable(variables: &BTreeMap<String, String>) -> Result<(), Vec<String>> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let ours = names.filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    let unread = ours.filter(|name| !variables.contains_key(name));
+    let mistakes: Vec<_> = unread.map(|name| format!("{name}: its value is no text; expected UTF-8")).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
 fn write_file(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {

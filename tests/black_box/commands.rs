@@ -67,6 +67,12 @@ fn mistakes_in_variables_are_told_together_and_no_file_is_made() {
     assert!(noted.contains("LIGHTRAG_ROLLOUT_PERCENTAGE: found \"101\"; expected a number from 0 to 100"), "{noted}");
     assert!(noted.contains("RAG_TIMEOUT_MS: found \"soon\""), "{noted}");
     assert!(!Path::new(&toml).exists());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    let bytes = std::os::unix::ffi::OsStrExt::from_bytes(&[0xff]);
+    let unread: &std::ffi::OsStr = bytes;
+    let output = command.arg("import-env").env_clear().env("LIGHTRAG_LOG_LEVEL", unread).output().unwrap();
+    expect(&output, 2);
+    assert!(text(&output.stderr).contains("LIGHTRAG_LOG_LEVEL: its value is no text"), "{}", text(&output.stderr));
 }
 
 /// A route whose salt only the gateway knows.

@@ -194,7 +194,8 @@ mod tests {
     fn what_cannot_work_is_said_before_anything_is_sent() {
         let post = &Method::POST;
         let put = &Method::PUT;
-        let rows: [(Wish<'_>, &[(&str, Value)], &str); 10] = [
+        type Row<'a> = (Wish<'a>, &'a [(&'a str, Value)], &'a str);
+        let rows: [Row<'_>; 10] = [
             (wish(), &[("/policy/override_header", Value::Null)], "has no `override`"),
             (wish(), &[("/match", Value::Null)], "flag only"),
             (wish(), &[("/policy/enabled", json!(false))], "is disabled"),

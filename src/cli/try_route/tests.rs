@@ -92,6 +92,8 @@ fn json_for_programs() {
     let found = told::as_json("answers", &tried);
     assert_eq!((&found["ok"], &found["arms"][1]["status"]), (&json!(false), &json!(500)));
     assert_eq!(found["diff"], json!(["--- control", "+++ candidate", "@@ -1,2 +1,2 @@", " a", "-b", "+c"]));
+    let escape = both(answer(Arm::Control, 200, 1, "\u{1b}[2Jgone"), answer(Arm::Candidate, 200, 1, "\u{9b}2J"));
+    assert!(!told::told("answers", &escape).contains(['\u{1b}', '\u{9b}']), "a terminal would obey");
     let binary = both(answer(Arm::Control, 200, 1, vec![0xff]), answer(Arm::Candidate, 200, 1, "a"));
     assert_eq!(told::as_json("answers", &binary)["diff"], json!(null));
 }
