@@ -7,16 +7,25 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
-/// Bytes of a body; nothing that is sent here is larger.
+/// Bytes of a body, unless its page says otherwise.
 pub(super) const MAX_BODY: usize = 64 * 1024;
 
 /// Reads a body.
 pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    read_up_to(MAX_BODY, request).await
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read_up_to<T: DeserializeOwned>(limit: usize, request: Request) -> Result<T, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::NotJson);
     }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { Problem::TooLarge } else { Problem::Invalid("the body broke off".into()) }
+    let body = Limited::new(request.into_body(), limit).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            Problem::TooLarge(limit)
+        } else {
+            Problem::Invalid("the body broke off".into())
+        }
     })?;
     serde_json::from_slice(&body.to_bytes()).map_err(|error| Problem::Invalid(format!("the body: {error}")))
 }

@@ -1,11 +1,13 @@
 //! The running configuration: which it is, what it says, and what came of reloads. No secrets.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Console;
-use crate::config::Diagnostic;
+use crate::config::{Diagnostic, restart_keys};
 use crate::live::ReloadStatus;
 
 #[derive(Serialize)]
@@ -18,6 +20,8 @@ struct Page {
     reload: Reload,
     /// Keys that were changed in the file and wait for a restart.
     restart_required: Vec<String>,
+    /// What the process runs with for every key that needs a restart.
+    restart_keys: BTreeMap<&'static str, String>,
     warnings: Vec<Value>,
 }
 
@@ -47,6 +51,7 @@ pub(super) fn page(console: &Console) -> Json<impl Serialize + use<>> {
         published_at: snapshot.published_at,
         config: snapshot.loaded.redacted.clone(),
         restart_required: status.restart_required.clone(),
+        restart_keys: restart_keys(console.reloader.as_ref().map_or(snapshot.config(), |reloader| reloader.started())),
         reload: status.into(),
         warnings: snapshot.loaded.warnings.iter().map(Diagnostic::to_json).collect(),
     })

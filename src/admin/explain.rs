@@ -128,6 +128,18 @@ pub fn from_file(loaded: &Loaded, question: &Question) -> Result<Explanation, Un
     Ok(explanation)
 }
 
+/// The arm that rules and hash say for a question, and why; health has no say in it.
+///
+/// # Errors
+/// When there is no such attribute.
+pub(super) fn assigned(loaded: &Loaded, index: RouteIndex, question: &Question) -> Result<(Arm, Reason), Unanswerable> {
+    let route = &loaded.config.routes[index];
+    let given = question.facts(&loaded.config, route)?;
+    let asked = Asked { loaded, index, question, given: &given };
+    let decision = decision::decide(&route.policy, &asked.contexts(), &Health::WELL);
+    Ok((decision.assigned, decision.assigned_by))
+}
+
 /// A question and what it is asked of.
 struct Asked<'a> {
     loaded: &'a Loaded,

@@ -21,8 +21,9 @@ use super::server::Reached;
 use crate::config::model::{Admin, Role, Token};
 use crate::live::Live;
 
-/// The one page whose POST only reads.
+/// The pages whose POST only reads.
 pub(super) const EXPLAIN: &str = "/api/v1/explain";
+pub(super) const ASSIGNMENTS: &str = "/api/v1/assignments";
 
 /// What the guard looks at.
 pub(super) struct Guard {
@@ -81,7 +82,7 @@ fn judge(admin: &Admin, address: SocketAddr, parts: &Parts) -> Result<Option<Act
 fn needed(method: &Method, path: &str) -> Option<Role> {
     match (method.is_safe(), path) {
         (true, "/livez" | "/readyz" | "/healthz" | "/metrics") => None,
-        (true, _) | (false, EXPLAIN) => Some(Role::Viewer),
+        (true, _) | (false, EXPLAIN | ASSIGNMENTS) => Some(Role::Viewer),
         (false, _) => Some(Role::Operator),
     }
 }

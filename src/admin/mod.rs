@@ -6,7 +6,7 @@
 //! | `guard` | who may ask what: `Host`, `Origin`, tokens, roles |
 //! | `probes` | `/livez /readyz /healthz /metrics` |
 //! | `routes`, `config` | what runs |
-//! | [`explain`] | why an arm serves a user |
+//! | [`explain`], [`assignments`] | why an arm serves a user, and which arms many users are assigned |
 //! | `acts` | reload, log filter |
 //! | `problem`, `body` | errors and input |
 //!
@@ -16,6 +16,7 @@
 //! here is on the way of a client's request. Invariant: no answer holds a secret.
 
 mod acts;
+pub mod assignments;
 mod body;
 mod config;
 pub mod explain;
@@ -84,6 +85,7 @@ fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
         .route("/api/v1/routes/{route}", get(async |console, name| routes::one(console, name)))
         .route("/api/v1/config", page(config::page))
         .route(guard::EXPLAIN, get(async |console, query| explain::by_query(console, query)).post(explain::by_body))
+        .route(guard::ASSIGNMENTS, post(assignments::by_body))
         .route("/api/v1/log", page(acts::log_filter).put(acts::set_log_filter))
         .route("/-/reload", post(acts::reload));
     let routes = with_problems(routes).layer(middleware::from_fn_with_state(guard, guard::admit));

@@ -4,7 +4,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::body::MAX_BODY;
 use crate::config::model::Role;
 use crate::config::{Diagnostic, Report};
 
@@ -31,8 +30,8 @@ pub(crate) enum Problem {
     MethodNotAllowed,
     /// A body that is not said to be JSON.
     NotJson,
-    /// A body over [`MAX_BODY`].
-    TooLarge,
+    /// A body over so many bytes.
+    TooLarge(usize),
     /// A body, path or query that cannot be understood.
     Invalid(String),
     /// It took too long.
@@ -57,7 +56,7 @@ impl Problem {
             Self::NotFound | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoLog | Self::NoSources => StatusCode::CONFLICT,
             Self::ReloadFailed(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
@@ -78,7 +77,7 @@ impl Problem {
             Self::UnknownRoute(_) => "unknown_route",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotJson => "not_json",
-            Self::TooLarge => "content_too_large",
+            Self::TooLarge(_) => "content_too_large",
             Self::Invalid(_) => "invalid_request",
             Self::Timeout => "timeout",
             Self::NoLog => "no_log",
@@ -102,7 +101,7 @@ impl Problem {
             Self::UnknownRoute(name) => format!("there is no route {name:?}"),
             Self::MethodNotAllowed => "this page does not take this method".into(),
             Self::NotJson => "the body must be said to be application/json".into(),
-            Self::TooLarge => format!("the body is larger than {MAX_BODY} bytes"),
+            Self::TooLarge(limit) => format!("the body is larger than {limit} bytes"),
             Self::Invalid(what) => what.clone(),
             Self::Timeout => "the answer took too long".into(),
             Self::NoLog => "this process has no log whose filter could be changed".into(),
@@ -140,7 +139,7 @@ impl Problem {
             | Self::UnknownRoute(_)
             | Self::MethodNotAllowed
             | Self::NotJson
-            | Self::TooLarge
+            | Self::TooLarge(_)
             | Self::Invalid(_)
             | Self::Timeout
             | Self::NoLog

@@ -1,5 +1,6 @@
 //! The routes as they run: what the file says, what the percentage is in effect, how the arms fare.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,7 +11,8 @@ use serde::Serialize;
 use super::Console;
 use super::problem::Problem;
 use crate::clock;
-use crate::config::model::{Match, MissingKey, Route};
+use crate::config::model::{Match, MissingKey, Route, Source};
+use crate::config::phase::{Parts, parts};
 use crate::controller::RouteSummary;
 use crate::controller::windows::SHOWN;
 use crate::domain::Arm;
@@ -42,6 +44,8 @@ struct RouteView {
     /// What came of it since the start; see `RouteTotals::effective_percent`.
     effective_percent: Option<f64>,
     quality_gate: Option<GateView>,
+    /// Hashes of what begins a phase when it changes.
+    phase: Parts,
     totals: Totals,
     recent: Recent,
 }
@@ -69,11 +73,19 @@ struct PolicyView {
     forced: Option<Arm>,
     split_by: String,
     missing_key: &'static str,
+    /// Where the key that splits comes from, in order.
+    key: Vec<KeyView>,
+    /// The header by which a tester chooses the arm; `null` where nobody can.
+    override_header: Option<String>,
     holdout_percent: f64,
     /// How many keys are listed.
     targets: TargetsView,
     deadline_ms: Option<u64>,
 }
+
+/// `{"header": "x-user-id"}`.
+#[derive(Serialize)]
+struct KeyView(BTreeMap<&'static str, String>);
 
 #[derive(Serialize)]
 struct TargetsView {
@@ -156,6 +168,7 @@ fn view(console: &Console, snapshot: &Snapshot, route: &Route, state: &RouteStat
             min: gate.settings.min,
             position: state.gate(),
         }),
+        phase: parts(snapshot.config(), route),
         totals: Totals::from(&totals),
         recent: Recent { window_seconds: SHOWN.as_secs(), arms: console.windows.summary(state.id) },
     }
@@ -165,6 +178,19 @@ impl From<&Match> for MatchView {
     fn from(rule: &Match) -> Self {
         let methods = rule.methods.iter().map(ToString::to_string).collect();
         Self { host: rule.host.clone(), path: rule.path.clone(), methods }
+    }
+}
+
+impl From<&Source> for KeyView {
+    fn from(source: &Source) -> Self {
+        let (place, name) = match source {
+            Source::Header(name) => ("header", name.to_string()),
+            Source::Cookie(name) => ("cookie", name.clone()),
+            Source::Query(name) => ("query", name.clone()),
+            Source::Claim(pointer) => ("jwt", pointer.to_string()),
+            Source::Body(pointer) => ("json", pointer.to_string()),
+        };
+        Self(BTreeMap::from([(place, name)]))
     }
 }
 
@@ -187,6 +213,8 @@ fn policy(snapshot: &Snapshot, route: &Route) -> PolicyView {
         enabled: policy.enabled,
         forced: policy.forced,
         split_by: snapshot.config().contexts[route.policy.split_by].name.clone(),
+        key: snapshot.config().contexts[route.policy.split_by].key.iter().map(KeyView::from).collect(),
+        override_header: route.override_header.as_ref().map(|rule| rule.header.to_string()),
         missing_key: match route.missing_key {
             MissingKey::Control => "control",
             MissingKey::Cookie => "cookie",

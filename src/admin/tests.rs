@@ -320,3 +320,49 @@ async fn connections_are_served_over_sockets() {
     let answer = answer.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("ready\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn many_users_are_assigned_as_each_is_explained() {
+    let faces = faces();
+    let mut subjects: Vec<Value> = (0..300).map(|n| json!({ "key": format!("user_{n}") })).collect();
+    subjects.extend([json!({}), json!({ "key": "demo" }), json!({ "key": "boss", "attributes": { "user.new": 1 } })]);
+    let asked = |route: &str, subjects: &[Value]| json!({ "route": route, "subjects": subjects }).to_string();
+    let post = async |body: &str| ask(&faces.admin, request("POST", "/api/v1/assignments", VIEWER, body)).await;
+    let answer = post(&asked("answers", &subjects)).await.json();
+    assert_eq!((&answer["generation"], &answer["unknown_attributes"]), (&json!(1), &json!(["user.new"])));
+    let loaded = faces.live.snapshot().loaded.clone();
+    for (subject, found) in subjects.iter().zip(answer["assignments"].as_array().unwrap()) {
+        let key = subject["key"].as_str().map(str::to_owned);
+        let question = Question { route: "answers".into(), key, ..Question::default() };
+        let expected = from_file(&loaded, &question).unwrap();
+        assert_eq!(found, &json!({ "assigned": expected.assigned, "by": expected.assigned_by }), "{subject}");
+    }
+    assert_eq!(answer["assignments"].as_array().unwrap().len(), subjects.len());
+
+    let limit = super::assignments::MAX_SUBJECTS;
+    assert_eq!(post(&asked("answers", &vec![json!({}); limit])).await.status, StatusCode::OK);
+    let long = "x".repeat(super::assignments::MAX_BODY);
+    let rows = [
+        (asked("answers", &vec![json!({}); limit + 1]), 400, "invalid_request"),
+        (asked("nothing", &[]), 404, "unknown_route"),
+        (asked("answers", &[json!({ "kee": "u" })]), 400, "invalid_request"),
+        (asked("answers", &[json!({ "key": long })]), 413, "content_too_large"),
+    ];
+    for (body, status, code) in rows {
+        let answer = post(&body).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (status, &json!(code)), "{}", &body[..40]);
+    }
+}
+
+#[tokio::test]
+async fn a_phase_is_told_by_hashes_and_a_process_by_what_it_started_with() {
+    let faces = faces();
+    let one = get(&faces.admin, "/api/v1/routes/answers").await.json();
+    let names: Vec<_> = one["phase"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["candidate", "control", "holdout", "percentage", "rewriting", "salt", "split_key", "targeting"]);
+    let expected = json!({
+        "admin.address": "127.0.0.1:9901", "listen.address": "0.0.0.0:8080",
+        "listen.threads": "0", "observe.address": "127.0.0.1:9902",
+    });
+    assert_eq!(get(&faces.admin, "/api/v1/config").await.json()["restart_keys"], expected);
+}

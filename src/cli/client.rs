@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -70,8 +71,20 @@ impl Client {
     /// # Errors
     /// A [`Refusal`], or what kept the gateway from being asked.
     pub fn get<T: DeserializeOwned>(&self, path_and_query: &str) -> anyhow::Result<T> {
+        self.answer(Method::GET, path_and_query, Bytes::new())
+    }
+
+    /// Asks a page by JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        self.answer(Method::POST, path, serde_json::to_vec(body)?.into())
+    }
+
+    fn answer<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let asked = async { tokio::time::timeout(TIMEOUT, self.ask(path_and_query)).await };
+        let asked = async { tokio::time::timeout(TIMEOUT, self.ask(method, path, body)).await };
         let (status, body) = runtime
             .block_on(asked)
             .with_context(|| format!("{} did not answer in time", self.base))?
@@ -82,13 +95,16 @@ impl Client {
         serde_json::from_slice(&body).with_context(|| format!("{} answered what is not understood", self.base))
     }
 
-    async fn ask(&self, path_and_query: &str) -> anyhow::Result<(StatusCode, Bytes)> {
-        let mut request = Request::get(format!("{}{path_and_query}", self.base));
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let client = HttpClient::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let response = client.request(request.body(Empty::new())?).await?;
+        let client = HttpClient::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let response = client.request(request.body(Full::new(body))?).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!(error).context("the answer broke off"))?;

@@ -40,7 +40,11 @@ impl SourceArgs {
     }
 }
 
-fn read_env_file(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
+/// Reads an env file.
+///
+/// # Errors
+/// If it cannot be read or has a line that is none.
+pub(super) fn read_env_file(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse_env_file(&text).with_context(|| format!("in {}", path.display()))
 }

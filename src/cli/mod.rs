@@ -6,14 +6,17 @@
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod diff;
 pub mod environment;
 pub mod explain;
 pub mod healthcheck;
+pub mod import_env;
 pub mod output;
 pub mod run;
 pub mod schema;
 pub mod status;
 pub mod test;
+pub mod try_route;
 
 use std::process::ExitCode;
 
@@ -46,6 +49,13 @@ pub enum Command {
     Explain(explain::Args),
     /// Test that users get the arms they should. Exit code 0: they do, 1: some do not, 2: mistakes in a file.
     Test(test::Args),
+    /// Tell what a file would change in the running gateway. Exit code 0: nothing, 1: something, 2: mistakes, or no answer.
+    Diff(diff::Args),
+    /// Make a gateway.toml from the variables of a program that split users itself. Exit code 2: mistakes in them.
+    ImportEnv(import_env::Args),
+    /// Send one request to both arms of a route and show the answers side by side. Exit code 0: both answered 2xx, 1: one
+    /// did not, 2: it cannot be tried so.
+    Try(try_route::Args),
     /// Show how the routes of a running gateway fare.
     Status(status::Args),
     /// Ask a running gateway whether it lives. Exit code 0: it does, 1: it does not.
@@ -64,6 +74,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Schema => schema::run(),
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::ImportEnv(args) => import_env::run(&args),
+        Command::Try(args) => try_route::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     }

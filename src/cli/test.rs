@@ -2,7 +2,7 @@
 //!
 //! Answers come from the file, the candidate's health assumed well.
 
-mod cases;
+pub(super) mod cases;
 
 use std::process::ExitCode;
 

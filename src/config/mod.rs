@@ -29,10 +29,11 @@ mod visit;
 pub use load::{Fingerprint, LastGood, Loaded, PROFILE_VARIABLE, Sources, fingerprint, load, load_text};
 pub use model::Config;
 pub use origins::Origins;
+pub use parse::url_mistake;
 pub use redact::REDACTED;
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity};
-pub use restart::restart_required;
+pub use restart::{restart_keys, restart_required};
 pub use schema::schema;
 
 #[cfg(test)]

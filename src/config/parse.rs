@@ -246,6 +246,15 @@ pub(super) fn has_credentials(node: &Node) -> bool {
     node.as_text().is_some_and(|text| text.contains('@'))
 }
 
+/// What would be right in place of a text that is no URL of a backend; `None` if it is one.
+#[must_use]
+pub fn url_mistake(text: &str) -> Option<&'static str> {
+    if text.contains('@') {
+        return Some("no user name or password in a URL");
+    }
+    parse_url(text).err()
+}
+
 fn parse_url(text: &str) -> Result<Url, &'static str> {
     let example = r#"expected "http://host[:port][/path]" or "https://...""#;
     let (tls, rest) = match text.split_once("://") {

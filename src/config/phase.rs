@@ -1,86 +1,110 @@
-//! What makes the phase of a route, read from a checked configuration.
+//! What a phase of a route rests on, as hashes by name: where one of them changes, evidence starts anew.
 //!
-//! Who is in the split and how it is drawn, and what each arm is. What does not change either, such as
-//! timeouts, breakers and who is told, does not begin a phase.
+//! A phase is a stretch in which nothing changes that affects the split or the arms. The hashes tell
+//! *that* something changed, to whom does not see what; they are compared between configurations that
+//! the same version has read. Invariant: no secret goes into a hash. A salt does: it cannot be read
+//! from its hash, but a guess can be tested, as it can on the buckets that `explain` shows. So nobody
+//! below a viewer sees either, and a salt is no password.
 
-use super::model::{Backend, Config, Route, Target};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{Backend, BackendIndex, Config, Route, Target};
 use crate::domain::Arm;
+use crate::domain::condition::{Clause, Examined};
+use crate::domain::decision::{Policy, Serve};
 use crate::domain::phase::{Fingerprint, Phase};
 
-/// The parts of a phase, each by its hash, so that one can tell what began a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
-    /// Kind, salt, percentages, conditions.
-    pub split: [u8; 32],
-    /// Control's backend and what it is sent.
-    pub control: [u8; 32],
-    /// The candidate's backend and what it is sent.
-    pub candidate: [u8; 32],
-}
+/// Changes when the same configuration would give other hashes.
+const SCHEME: &str = "pointsman phase 1";
+/// Bytes of a digest that are shown: enough that two values do not meet by chance.
+const SHOWN_BYTES: usize = 8;
+
+/// Hashes by what they are of: 16 hex digits each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Parts(BTreeMap<String, String>);
 
 impl Parts {
-    /// The phase that the parts make.
+    /// The names of what differs. A name that only one side knows tells nothing.
+    #[must_use]
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        let differs = |(name, hash): &(&String, &String)| other.0.get(*name).is_some_and(|other| other != *hash);
+        self.0.iter().filter(differs).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The phase that they make.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        let Self { split, control, candidate } = self;
-        Fingerprint::default().with("split", split).with("control", control).with("candidate", candidate).phase()
+        self.0.iter().fold(Fingerprint::default(), |all, (name, hash)| all.with(name, hash)).phase()
     }
 }
 
-/// The parts of the phase that a route is in.
+/// What the phase of a route rests on.
 #[must_use]
 pub fn parts(config: &Config, route: &Route) -> Parts {
-    Parts {
-        split: split(config, route),
-        control: arm(config, route, Arm::Control),
-        candidate: arm(config, route, Arm::Candidate),
-    }
-}
-
-fn split(config: &Config, route: &Route) -> [u8; 32] {
     let policy = &route.policy;
+    let holdout = policy.holdout.as_ref().map(|holdout| holdout.share.percent());
     let kind = &config.contexts[policy.split_by];
-    let holdout = policy.holdout.as_ref().map(|holdout| (holdout.share.percent().get(), &holdout.salt));
-    Fingerprint::default()
-        .with("kind", &kind.name)
-        .with("key", format!("{:?}", kind.key))
-        .with("salt", &*policy.salt)
-        .with("percent", policy.rollout.percent().get().to_bits().to_be_bytes())
-        .with("holdout", format!("{holdout:?}"))
-        .with("targeting", format!("{:?}", policy.targeting))
-        .with("missing_key", format!("{:?}", route.missing_key))
-        .finish()
-}
-
-fn arm(config: &Config, route: &Route, arm: Arm) -> [u8; 32] {
-    let Some(backend) = route.backend(arm).map(|index| &config.backends[index]) else {
-        return Fingerprint::default().finish();
+    let mut parts = BTreeMap::new();
+    let mut put = |name: &str, value: &dyn fmt::Debug| {
+        parts.insert(name.to_owned(), hash(&[SCHEME, &route.name, name, &format!("{value:?}")]));
     };
-    Fingerprint::default()
-        .with("backend", &*backend.name)
-        .with("version", backend.version.as_deref().unwrap_or_default())
-        .with("target", target(backend))
-        .with("prefix", route.rewrite_prefix.as_deref().unwrap_or_default())
-        .with("request_headers", format!("{:?}", route.request_headers))
-        .with("response_headers", format!("{:?}", route.response_headers))
-        .finish()
+    put("salt", &policy.salt);
+    put("split_key", &(&kind.name, &kind.key, route.missing_key));
+    put("holdout", &holdout);
+    put("percentage", &policy.rollout.percent());
+    put("targeting", &targeting(policy));
+    put("control", &arm(config, route.backend(Arm::Control)));
+    put("candidate", &arm(config, route.backend(Arm::Candidate)));
+    put("rewriting", &(&route.rewrite_prefix, &route.request_headers, &route.response_headers));
+    Parts(parts)
 }
 
-fn target(backend: &Backend) -> String {
-    match &backend.target {
-        Target::Endpoints(endpoints) => {
-            let urls = endpoints.iter().map(|at| (at.tls, &at.host, at.port, &at.base_path));
-            format!("{:?}", urls.collect::<Vec<_>>())
-        }
-        Target::Respond(answer) => format!("{:?} {:?}", answer.status, answer.body),
+fn hash(texts: &[&str]) -> String {
+    let texts = texts.iter().fold(Fingerprint::default(), |all, text| all.with("", text));
+    texts.finish().iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Conditions: who is drawn by a hash, and by which percentage. Switches and lists are not among them:
+/// whom they take is not drawn, and the others are drawn as before.
+fn targeting(policy: &Policy) -> impl fmt::Debug {
+    let eligible = policy.targeting.eligible.as_ref().map(clauses);
+    let rules: Vec<_> = policy
+        .targeting
+        .rules
+        .iter()
+        .map(|rule| match rule.serve {
+            Serve::Arm(arm) => (clauses(&rule.condition), arm.to_string()),
+            Serve::Percent(share) => (clauses(&rule.condition), share.percent().to_string()),
+        })
+        .collect();
+    format!("{:?}", (eligible, rules))
+}
+
+/// A condition by the names of its attributes, which stay when other attributes come and go.
+fn clauses(condition: &Clause) -> Vec<impl fmt::Debug + use<>> {
+    let named = |clause: Examined| (clause.depth, clause.operator, clause.attribute, clause.operand);
+    condition.explain(&[]).into_iter().map(named).collect()
+}
+
+/// Where an arm is, and what its backend sees. The values of `headers` are secrets: only their names count.
+fn arm(config: &Config, index: Option<BackendIndex>) -> impl fmt::Debug {
+    let Some(index) = index else { return "none".to_owned() };
+    let Backend { name, target, version, host, headers, .. } = &config.backends[index];
+    let target = match target {
+        Target::Endpoints(endpoints) => format!("{endpoints:?}"),
+        Target::Respond(answer) => format!("{answer:?}"),
         Target::Off => "off".to_owned(),
-    }
+    };
+    let headers: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
+    format!("{:?}", (name, target, version, host, headers))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::config::load_text;
 
@@ -88,48 +112,70 @@ mod tests {
 [contexts.user]
 key = [{ header = "x-user-id" }]
 tier = { header = "x-tier" }
-[backends.a]
-url = "http://a"
-[backends.b]
-url = "http://b"
+[contexts.session]
+key = [{ cookie = "sid" }]
+[backends.old]
+url = "http://old"
+[backends.new]
+url = "http://new"
 version = "1"
+headers = { authorization = "secret-1" }
 [routes.r]
-path = "/"
-control = "a"
-candidate = "b"
-salt = "s"
+path = "/r"
+control = "old"
+candidate = "new"
+salt = "one"
 holdout = 5.0
-deadline = "5s"
-eligible = { user.tier = "gold" }
+eligible = { user.tier = ["a", "b"] }
 rollout = { percent = 25.0 }
+fallback = { replay = "connect" }
 "#;
 
-    fn parts_of(text: &str) -> Parts {
-        let config = load_text(text, "gateway.toml", &BTreeMap::new()).unwrap().config;
+    fn of(text: &str) -> Parts {
+        let config =
+            load_text(text, "gateway.toml", &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}")).config;
         parts(&config, &config.routes[0])
     }
 
     #[test]
-    fn a_change_of_split_or_arms_begins_a_phase_and_nothing_else_does() {
-        let before = parts_of(FILE);
-        let rows = [
-            (r#"salt = "s""#, r#"salt = "t""#, (true, false, false)),
-            ("percent = 25.0", "percent = 25.5", (true, false, false)),
-            ("holdout = 5.0", "holdout = 6.0", (true, false, false)),
-            (r#"tier = "gold""#, r#"tier = "silver""#, (true, false, false)),
-            (r#"x-user-id"#, r#"x-uid"#, (true, false, false)),
-            (r#"version = "1""#, r#"version = "2""#, (false, false, true)),
-            ("http://a", "http://c", (false, true, false)),
-            (r#"deadline = "5s""#, r#"deadline = "6s""#, (false, false, false)),
-            (r#"deadline = "5s""#, r#"targets = { candidate = ["me"] }"#, (false, false, false)),
-            (r#"deadline = "5s""#, r#"rewrite = { prefix = "/v2" }"#, (false, true, true)),
+    fn each_change_is_told_by_its_part() {
+        let rows: [(&str, &str, &[&str]); 19] = [
+            ("salt = \"one\"", "salt = \"two\"", &["salt"]),
+            ("control = \"old\"", "control = \"old\"\nsplit_by = \"session\"", &["split_key"]),
+            ("[{ header = \"x-user-id\" }]", "[{ header = \"x-user\" }]", &["split_key"]),
+            ("control = \"old\"", "control = \"old\"\nmissing_key = \"cookie\"", &["split_key"]),
+            ("holdout = 5.0", "holdout = 6.0", &["holdout"]),
+            ("percent = 25.0", "percent = 26.0", &["percentage"]),
+            ("[\"a\", \"b\"]", "[\"a\"]", &["targeting"]),
+            ("control = \"old\"", "control = \"old\"\nenabled = false", &[]),
+            ("control = \"old\"", "control = \"old\"\ntargets.control = [\"u\"]", &[]),
+            ("http://old", "http://old:81", &["control"]),
+            ("http://new", "http://new/v1", &["candidate"]),
+            ("version = \"1\"", "version = \"2\"", &["candidate"]),
+            ("control = \"old\"", "control = \"old\"\nrewrite.prefix = \"/s\"", &["rewriting"]),
+            ("control = \"old\"", "control = \"old\"\nrequest_headers.set.x-a = \"1\"", &["rewriting"]),
+            // Nothing of these affects split or arms.
+            ("secret-1", "secret-2", &[]),
+            ("percent = 25.0", "percent = 25", &[]),
+            ("path = \"/r\"", "path = \"/s\"", &[]),
+            ("tier = {", "age = { header = \"x-age\" }\ntier = {", &[]),
+            ("control = \"old\"", "control = \"old\"\nexpose = \"never\"\ndeadline = \"5s\"", &[]),
         ];
-        for (from, to, changed) in rows {
-            let after = parts_of(&FILE.replace(from, to));
-            let found =
-                (after.split != before.split, after.control != before.control, after.candidate != before.candidate);
-            assert_eq!(found, changed, "{from} -> {to}");
-            assert_eq!(after.phase() != before.phase(), changed != (false, false, false), "{from} -> {to}");
+        for (old, new, parts) in rows {
+            assert!(FILE.contains(old), "{old}");
+            let after = of(&FILE.replacen(old, new, 1));
+            assert_eq!(of(FILE).changed(&after), parts, "{old} -> {new}");
+            assert_eq!(of(FILE).phase() == after.phase(), parts.is_empty(), "{old} -> {new}");
         }
+    }
+
+    #[test]
+    fn a_hash_is_of_one_route_and_one_part() {
+        let both = format!("{FILE}\n[routes.s]\ncontrol = \"old\"\ncandidate = \"new\"\nsalt = \"one\"");
+        let config = load_text(&both, "gateway.toml", &BTreeMap::new()).unwrap().config;
+        let [one, other] = [&config.routes[0], &config.routes[1]].map(|route| parts(&config, route).0);
+        assert_ne!(one["salt"], other["salt"], "equal salts of two routes cannot be told");
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert!(one.values().all(|hash| hash.len() == 16));
     }
 }

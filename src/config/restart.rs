@@ -1,19 +1,29 @@
 //! Which changes wait for a restart.
 
+use std::collections::BTreeMap;
+
 use super::model::Config;
 
-/// Keys that are read once, at start, with what tells whether they differ.
-type Compare = fn(&Config, &Config) -> bool;
+/// The value of a key, in words that differ when it does.
+type Shown = fn(&Config) -> String;
 
-pub(super) const RESTART_KEYS: [(&str, Compare); 4] = [
-    ("listen.address", |old, new| old.listen.address != new.listen.address),
-    ("listen.threads", |old, new| old.listen.threads != new.listen.threads),
-    ("observe.address", |old, new| old.observe.address != new.observe.address),
-    ("admin.address", |old, new| old.admin.address != new.admin.address),
+/// Keys that are read once, at start.
+pub(super) const RESTART_KEYS: [(&str, Shown); 4] = [
+    ("listen.address", |config| config.listen.address.to_string()),
+    ("listen.threads", |config| config.listen.threads.to_string()),
+    ("observe.address", |config| config.observe.address.to_string()),
+    ("admin.address", |config| config.admin.address.to_string()),
 ];
+
+/// The values of the keys that are read once, at start.
+#[must_use]
+pub fn restart_keys(config: &Config) -> BTreeMap<&'static str, String> {
+    RESTART_KEYS.iter().map(|(path, shown)| (*path, shown(config))).collect()
+}
 
 /// The paths of the keys that differ and take effect with the next start only.
 #[must_use]
 pub fn restart_required(old: &Config, new: &Config) -> Vec<String> {
-    RESTART_KEYS.iter().filter(|(_, differ)| differ(old, new)).map(|(path, _)| (*path).to_owned()).collect()
+    let differs = |(_, shown): &&(&str, Shown)| shown(old) != shown(new);
+    RESTART_KEYS.iter().filter(differs).map(|(path, _)| (*path).to_owned()).collect()
 }

@@ -120,6 +120,14 @@ struct Last {
     outcome: ReloadOutcome,
 }
 
+impl Reloader {
+    /// What the process started with.
+    #[must_use]
+    pub const fn started(&self) -> &Config {
+        &self.started
+    }
+}
+
 impl fmt::Debug for Reloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reloader").field("path", &self.sources.path).finish_non_exhaustive()

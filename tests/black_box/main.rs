@@ -16,6 +16,7 @@ mod bad_answers;
 mod bad_input;
 mod bodies;
 mod body_attributes;
+mod commands;
 mod fallback;
 mod forwarding;
 mod health;

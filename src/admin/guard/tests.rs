@@ -104,6 +104,8 @@ fn roles() {
         ("GET", "/api/v1/config", read),
         ("GET", "/nothing", read),
         ("POST", "/api/v1/explain", read),
+        ("POST", "/api/v1/assignments", read),
+        ("PUT", "/api/v1/assignments", read),
         ("PUT", "/api/v1/log", write),
         ("POST", "/-/reload", write),
         ("DELETE", "/livez", write),

@@ -13,22 +13,22 @@ use crate::domain::decision::Reason;
 
 /// Who is expected to get what.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Case {
+pub(in crate::cli) struct Case {
     /// `users.toml:3:1`.
     pub(super) place: String,
-    pub(super) route: String,
-    pub(super) key: Option<String>,
+    pub(in crate::cli) route: String,
+    pub(in crate::cli) key: Option<String>,
     pub(super) expect: Arm,
     pub(super) reason: Option<Reason>,
     pub(super) override_arm: Option<Arm>,
     /// By name: `user.tier`.
-    pub(super) attributes: BTreeMap<String, Json>,
+    pub(in crate::cli) attributes: BTreeMap<String, Json>,
 }
 
 const KEYS: [&str; 6] = ["route", "key", "expect", "reason", "override", "attributes"];
 
 /// Reads the cases, or tells all mistakes. Route names are checked where there is a configuration.
-pub(super) fn read(path: &Path, config: Option<&Config>) -> Result<Vec<Case>, Vec<Diagnostic>> {
+pub(in crate::cli) fn read(path: &Path, config: Option<&Config>) -> Result<Vec<Case>, Vec<Diagnostic>> {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(text, path.display().to_string(), config),
         Err(error) => {

@@ -178,6 +178,11 @@ impl Gateway {
         }
     }
 
+    /// The admin address, as commands take it.
+    pub(crate) fn admin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[2].number)
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
     }
