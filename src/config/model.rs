@@ -28,6 +28,8 @@ pub struct Config {
     pub observe: Observe,
     /// The administrative API.
     pub admin: Admin,
+    /// Flags for OpenFeature clients.
+    pub ofrep: Ofrep,
     /// Bounds on everything a client can send.
     pub limits: Limits,
     /// How the process stops.
@@ -111,6 +113,17 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+}
+
+/// `[ofrep]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ofrep {
+    /// Requests that each token may make a second, with bursts of as many.
+    pub requests_per_second: u32,
+    /// Bytes of a request body; more is answered 413.
+    pub max_body: usize,
+    /// Origins whose pages may ask, as browsers write them, in lower case.
+    pub cors: Vec<String>,
 }
 
 /// `[limits]`.
@@ -401,6 +414,8 @@ pub struct Route {
     pub split_by: ContextIndex,
     /// The split itself. `enabled` is false when the candidate's URL is empty.
     pub policy: Policy,
+    /// What a flag hands out.
+    pub values: Values,
     /// What to do without a key.
     pub missing_key: MissingKey,
     /// Tester's override.
@@ -457,6 +472,33 @@ impl Arms {
             Arm::Control => self.control,
             Arm::Candidate => self.candidate,
         }
+    }
+}
+
+/// `[routes.NAME.values]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Values {
+    /// To who gets control.
+    pub control: serde_json::Value,
+    /// To who gets the candidate.
+    pub candidate: serde_json::Value,
+}
+
+impl Values {
+    /// The value of an arm.
+    #[must_use]
+    pub const fn of(&self, arm: Arm) -> &serde_json::Value {
+        match arm {
+            Arm::Control => &self.control,
+            Arm::Candidate => &self.candidate,
+        }
+    }
+}
+
+impl Default for Values {
+    /// A flag that is on for who gets the candidate.
+    fn default() -> Self {
+        Self { control: false.into(), candidate: true.into() }
     }
 }
 

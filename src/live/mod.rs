@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fixture;
+mod pulse;
 pub mod reload;
 pub mod routes;
 pub mod state;

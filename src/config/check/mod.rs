@@ -15,7 +15,7 @@ mod targeting;
 use std::path::PathBuf;
 
 use super::model::{
-    Admin, Attribute, Backend, Config, ContextKind, Limits, Listen, Log, Metric, Observe, Route, Shutdown,
+    Admin, Attribute, Backend, Config, ContextKind, Limits, Listen, Log, Metric, Observe, Ofrep, Route, Shutdown,
 };
 use super::node::Node;
 use super::report::did_you_mean;
@@ -27,6 +27,7 @@ pub(super) struct Parts {
     listen: Listen,
     observe: Observe,
     admin: Admin,
+    ofrep: Ofrep,
     limits: Limits,
     shutdown: Shutdown,
     log: Log,
@@ -40,12 +41,25 @@ pub(super) struct Parts {
 impl Parts {
     /// The whole, with the hash of and the paths to everything that was read.
     pub(super) fn with_provenance(self, hash: String, watched: Vec<PathBuf>) -> Config {
-        let Self { listen, observe, admin, limits, shutdown, log, contexts, attributes, metrics, backends, routes } =
-            self;
+        let Self {
+            listen,
+            observe,
+            admin,
+            ofrep,
+            limits,
+            shutdown,
+            log,
+            contexts,
+            attributes,
+            metrics,
+            backends,
+            routes,
+        } = self;
         Config {
             listen,
             observe,
             admin,
+            ofrep,
             limits,
             shutdown,
             log,
@@ -74,6 +88,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let listen = server::listen(&root.table("listen"));
     let observe = server::observe(&root.table("observe"));
     let admin = server::admin(&root.table("admin"));
+    let ofrep = server::ofrep(&root.table("ofrep"));
     let limits = server::limits(&root.table("limits"));
     let shutdown = server::shutdown(&root.table("shutdown"));
     let log = server::log(&root.table("log"));
@@ -102,6 +117,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         listen: listen?,
         observe: observe?,
         admin: admin?,
+        ofrep: ofrep?,
         limits: limits?,
         shutdown: shutdown?,
         log: log?,
