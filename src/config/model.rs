@@ -95,6 +95,8 @@ pub struct Token {
 /// What a token may do; each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// Evaluate flags, for clients that cannot keep a secret.
+    Flags,
     /// Read.
     Viewer,
     /// Change what runs.
@@ -108,6 +110,7 @@ impl Role {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Flags => "flags",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",

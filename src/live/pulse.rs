@@ -30,7 +30,8 @@ impl Snapshot {
 
     fn route_pulse(&self, route: RouteIndex, now: Millis) -> (u32, Option<(u32, u8, bool)>) {
         let candidate = self.config().routes[route].backend(Arm::Candidate);
-        let pulse = candidate.map(|index| backend_pulse(&self.backends[index].state, &self.config().backends[index], now));
+        let pulse =
+            candidate.map(|index| backend_pulse(&self.backends[index].state, &self.config().backends[index], now));
         (self.routes[route].gate_moves(), pulse)
     }
 }

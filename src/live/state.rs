@@ -225,7 +225,13 @@ pub struct RouteState {
 impl RouteState {
     pub(super) fn new(name: Arc<str>, id: u32, workers: usize) -> Self {
         let counters = std::iter::repeat_with(RouteCounters::default).take(workers).collect();
-        Self { name, id, counters, gate: AtomicU8::new(gate_code(quality::Position::Open)), gate_moves: AtomicU32::new(0) }
+        Self {
+            name,
+            id,
+            counters,
+            gate: AtomicU8::new(gate_code(quality::Position::Open)),
+            gate_moves: AtomicU32::new(0),
+        }
     }
 
     /// Where the quality gate stands.

@@ -9,7 +9,6 @@ use std::borrow::Cow;
 
 use axum::extract::Request;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
@@ -28,12 +27,6 @@ const MAX_VALUES: usize = 4_096;
 const KEY: &str = "key";
 /// The protocol's name for who asks.
 const TARGETING_KEY: &str = "targetingKey";
-
-#[derive(Deserialize)]
-struct Body {
-    #[serde(default)]
-    context: Value,
-}
 
 /// Who asks.
 #[derive(Debug, Default)]
@@ -55,11 +48,12 @@ impl Asked {
     }
 
     pub(super) fn parse(body: &[u8]) -> Result<Self, Failure> {
-        let body: Body = serde_json::from_slice(body).map_err(|error| Failure::Parse(format!("the body: {error}")))?;
-        let context = match body.context {
-            Value::Null => Map::new(),
-            Value::Object(context) => context,
-            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+        let body: Result<Map<String, Value>, _> = serde_json::from_slice(body);
+        let mut body = body.map_err(|error| Failure::Parse(format!("the body: {error}")))?;
+        let context = match body.remove("context") {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(context)) => context,
+            Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
                 return Err(Failure::InvalidContext("`context` is not an object".to_owned()));
             }
         };

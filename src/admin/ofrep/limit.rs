@@ -34,9 +34,7 @@ impl Limits {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !buckets.contains_key(&name.cloned()) {
             // Names that were taken out of the file leave with the next that comes.
-            buckets.retain(|name, _| {
-                name.as_ref().is_none_or(|name| tokens.iter().any(|token| *token.name == **name))
-            });
+            buckets.retain(|name, _| name.as_ref().is_none_or(|name| tokens.iter().any(|token| *token.name == **name)));
         }
         let full = f64::from(per_second);
         let bucket = buckets.entry(name.cloned()).or_insert(Bucket { left: full, at: now });

@@ -44,6 +44,7 @@ pub(super) fn admin(view: &View<'_>) -> Option<Admin> {
 
 fn token(name: &str, view: &View<'_>) -> Option<Token> {
     let role = match view.word("role") {
+        Some("flags") => Some(Role::Flags),
         Some("viewer") => Some(Role::Viewer),
         Some("operator") => Some(Role::Operator),
         Some("admin") => Some(Role::Admin),

@@ -52,8 +52,12 @@ const ADMIN: &[Key] = &[
 ];
 
 const TOKEN: &[Key] = &[
-    Key::new("role", word(&["viewer", "operator", "admin"]), "What it may do; each role includes the ones before it.")
-        .required(),
+    Key::new(
+        "role",
+        word(&["flags", "viewer", "operator", "admin"]),
+        "What it may do; each role includes the ones before it. `flags` evaluates flags and nothing else.",
+    )
+    .required(),
     Key::new("token", SECRET, "The bearer token, at least 16 bytes.").required(),
 ];
 
