@@ -21,6 +21,7 @@ mod forwarding;
 mod health;
 mod life_cycle;
 mod ofrep;
+mod openfeature;
 mod reloading;
 mod splitting;
 mod streaming;
