@@ -8,7 +8,7 @@ use pointsman::domain::assignment::{Digest, Share};
 use pointsman::domain::breaker::{Settings, State};
 use pointsman::domain::condition::Fact;
 use pointsman::domain::context::Contexts;
-use pointsman::domain::decision::{Health, Policy, Targeting, Targets, decide};
+use pointsman::domain::decision::{Health, Needs, Policy, Targeting, Targets, decide};
 use pointsman::domain::percent::Percent;
 use pointsman::live::RouteTable;
 
@@ -25,7 +25,9 @@ fn policy(targets: usize) -> Policy {
         holdout: None,
         targeting: Targeting::default(),
         rollout: Percent::new(25.0).map(Share::new).unwrap_or(Share::new(Percent::ZERO)),
+        split_by: 0,
         salt: "answers".into(),
+        needs: Needs::default(),
     }
 }
 
@@ -33,7 +35,7 @@ fn policy(targets: usize) -> Policy {
 #[divan::bench(args = [0, 100_000])]
 fn decision(bencher: divan::Bencher<'_, '_>, targets: usize) {
     let policy = policy(targets);
-    let contexts = Contexts { key: Some("user-107919"), ..Contexts::default() };
+    let contexts = Contexts::of_key(0, "user-107919");
     bencher.bench_local(|| decide(black_box(&policy), black_box(&contexts), &Health::WELL));
 }
 
@@ -64,8 +66,8 @@ fn decision_with_rules(bencher: divan::Bencher<'_, '_>) {
     let attributes = loaded.config.attributes.iter();
     let facts: Vec<Option<Fact<'_>>> =
         attributes.map(|known| value(&known.name).and_then(|text| Fact::read(known.kind, text.into()))).collect();
-    let contexts = Contexts { key: Some("user-107919"), facts: &facts, ..Contexts::default() };
-    let policy = &loaded.config.routes[0].policy;
+    let policy = &*loaded.config.routes[0].policy;
+    let contexts = Contexts { facts: &facts, ..Contexts::of_key(policy.split_by, "user-107919") };
     bencher.bench_local(|| decide(black_box(policy), black_box(&contexts), &Health::WELL));
 }
 

@@ -19,7 +19,7 @@ use crate::config::Loaded;
 use crate::config::model::{QualityGate, Route, Target};
 use crate::domain::Arm;
 use crate::domain::assignment::MAX_KEY_BYTES;
-use crate::domain::context::{Contexts, usable_key};
+use crate::domain::context::{Contexts, Keys, usable_key};
 use crate::domain::decision::{self, Decision, Health, Reason, Step};
 use crate::domain::quality;
 use crate::live::RouteIndex;
@@ -139,10 +139,15 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    fn route(&self) -> &Route {
+        &self.loaded.config.routes[self.index]
+    }
+
     /// The facts that the decision is made from.
     fn contexts(&self) -> Contexts<'_> {
         let key = self.question.key.as_deref().and_then(usable_key);
-        Contexts { key, override_arm: self.question.override_arm, facts: &self.given.facts }
+        let keys = Keys::one(self.route().policy.split_by, key).with(&self.given.keys);
+        Contexts { keys, override_arm: self.question.override_arm, facts: &self.given.facts }
     }
 }
 

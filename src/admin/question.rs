@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::config::model::{Attribute, Place, Route};
+use crate::config::model::{Attribute, ContextIndex, Place, Route};
 use crate::domain::Arm;
 use crate::domain::condition::Fact;
 use crate::domain::context::usable_key;
@@ -54,6 +54,8 @@ pub enum Unanswerable {
 #[derive(Debug, Default)]
 pub(super) struct Given {
     pub(super) facts: Vec<Option<Fact<'static>>>,
+    /// Keys of other kinds than the one that splits.
+    pub(super) keys: Vec<(ContextIndex, Cow<'static, str>)>,
     pub(super) unreadable: Vec<String>,
 }
 
@@ -121,7 +123,7 @@ impl Question {
                     fact
                 }
                 (None, Place::Constant(fact)) => Some(fact.clone()),
-                (None, Place::Key(kind)) if *kind == route.split_by => {
+                (None, Place::Key(kind)) if *kind == route.policy.split_by => {
                     let key = self.key.as_deref().and_then(usable_key);
                     key.map(|key| Fact::Text(Cow::Owned(key.to_owned())))
                 }
@@ -129,6 +131,12 @@ impl Question {
                     None
                 }
             };
+            if let (Place::Key(kind), Some(Fact::Text(key))) = (&attribute.place, &fact)
+                && *kind != route.policy.split_by
+                && usable_key(key).is_some()
+            {
+                given.keys.push((*kind, key.clone()));
+            }
             given.facts.push(fact);
         }
         Ok(given)

@@ -186,7 +186,7 @@ fn policy(snapshot: &Snapshot, route: &Route) -> PolicyView {
     PolicyView {
         enabled: policy.enabled,
         forced: policy.forced,
-        split_by: snapshot.config().contexts[route.split_by].name.clone(),
+        split_by: snapshot.config().contexts[route.policy.split_by].name.clone(),
         missing_key: match route.missing_key {
             MissingKey::Control => "control",
             MissingKey::Cookie => "cookie",

@@ -251,7 +251,7 @@ pub type BackendIndex = usize;
 /// Index into [`Config::metrics`].
 pub type MetricIndex = usize;
 /// Index into [`Config::contexts`].
-pub type ContextIndex = usize;
+pub use crate::domain::context::ContextIndex;
 
 /// `[backends.NAME]`.
 #[derive(Debug, Clone)]
@@ -413,10 +413,9 @@ pub struct Route {
     pub name: Arc<str>,
     /// What it is there for, with the backends of its arms.
     pub purpose: Purpose,
-    /// The kind whose key splits.
-    pub split_by: ContextIndex,
-    /// The split itself. `enabled` is false when the candidate's URL is empty.
-    pub policy: Policy,
+    /// The split itself. `enabled` is false when the candidate's URL is empty. Shared, since routes that
+    /// have this one as a prerequisite look at it.
+    pub policy: Arc<Policy>,
     /// What a flag hands out.
     pub values: Values,
     /// What to do without a key.

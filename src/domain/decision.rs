@@ -5,192 +5,20 @@
 //! control. The function is pure: the proxy, `explain`, the API and the tests ask this one.
 //! The right to a probe is not taken here but by the exchange, since taking it is an act.
 
+mod policy;
+mod reason;
 mod trace;
 
-use std::collections::HashSet;
-
+pub use policy::{Holdout, KeyNeed, Needs, Policy, Rule, Serve, Targeting, Targets};
+pub use reason::{ASSIGNMENT_ORDER, HEALTH_ORDER, Reason};
 pub use trace::{Step, trace};
 
 use super::Arm;
 use super::assignment::{Digest, Share};
 use super::breaker::View;
-use super::condition::{Clause, Slot};
 use super::context::Contexts;
 use super::percent::Percent;
 use super::quality;
-
-/// Why an arm was assigned, or why another one serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The kill switch is thrown: control.
-    Disabled,
-    /// A tester's header with its key.
-    Override,
-    /// `forced` in the file.
-    Forced,
-    /// The key is listed in `targets`.
-    Target,
-    /// The key is in the holdout: control.
-    Holdout,
-    /// The user is not eligible: control.
-    Condition,
-    /// A rule of the route matches: its arm, or its own percentage.
-    Rule,
-    /// There is no key to split by: control.
-    NoKey,
-    /// The hash against the current percentage.
-    Rollout,
-    /// Candidate was assigned, and its breaker does not let the request pass.
-    BreakerOpen,
-    /// Candidate was assigned, and it asked to be left alone (429 with `retry-after`).
-    RateLimited,
-    /// Candidate was assigned, and its quality gate is shut.
-    QualityGate,
-    /// Candidate was assigned, and it has `max_in_flight` requests already.
-    Busy,
-    /// Candidate serves as a probe of a half-open breaker.
-    BreakerProbe,
-    /// Candidate serves as a probe of a shut quality gate.
-    QualityProbe,
-    /// Candidate was tried and failed; control answered.
-    Fallback,
-}
-
-/// The order in which assignment is decided; the first that applies wins.
-pub const ASSIGNMENT_ORDER: [Reason; 9] = [
-    Reason::Disabled,
-    Reason::Override,
-    Reason::Forced,
-    Reason::Target,
-    Reason::Holdout,
-    Reason::Condition,
-    Reason::Rule,
-    Reason::NoKey,
-    Reason::Rollout,
-];
-
-/// The order in which health may give an assigned candidate's request to control.
-pub const HEALTH_ORDER: [Reason; 4] = [Reason::BreakerOpen, Reason::RateLimited, Reason::QualityGate, Reason::Busy];
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 16] = [
-        Self::Disabled,
-        Self::Override,
-        Self::Forced,
-        Self::Target,
-        Self::Holdout,
-        Self::Condition,
-        Self::Rule,
-        Self::NoKey,
-        Self::Rollout,
-        Self::BreakerOpen,
-        Self::RateLimited,
-        Self::QualityGate,
-        Self::Busy,
-        Self::BreakerProbe,
-        Self::QualityProbe,
-        Self::Fallback,
-    ];
-
-    /// The word in headers, labels, logs and answers.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Disabled => "disabled",
-            Self::Override => "override",
-            Self::Forced => "forced",
-            Self::Target => "target",
-            Self::Holdout => "holdout",
-            Self::Condition => "condition",
-            Self::Rule => "rule",
-            Self::NoKey => "no_key",
-            Self::Rollout => "rollout",
-            Self::BreakerOpen => "breaker_open",
-            Self::RateLimited => "rate_limited",
-            Self::QualityGate => "quality_gate",
-            Self::Busy => "busy",
-            Self::BreakerProbe => "breaker_probe",
-            Self::QualityProbe => "quality_probe",
-            Self::Fallback => "fallback",
-        }
-    }
-
-    /// Position in [`Reason::ALL`], for tables with one cell a reason.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// What the file says about splitting one route.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// The kill switch: `false` sends everybody to control.
-    pub enabled: bool,
-    /// Everybody to this arm.
-    pub forced: Option<Arm>,
-    /// Keys that always get one arm.
-    pub targets: Targets,
-    /// A share that always gets control, drawn with its own salt.
-    pub holdout: Option<Holdout>,
-    /// Who may get the candidate, and which users get an arm or a percentage of their own.
-    pub targeting: Targeting,
-    /// The share that the candidate serves.
-    pub rollout: Share,
-    /// Hashed behind the key.
-    pub salt: Box<str>,
-}
-
-/// Listed keys; a key in both lists is a configuration error.
-#[derive(Debug, Clone, Default)]
-pub struct Targets {
-    /// Keys that get control.
-    pub control: HashSet<Box<str>>,
-    /// Keys that get the candidate.
-    pub candidate: HashSet<Box<str>>,
-}
-
-/// Users who stay with control whatever the percentage.
-#[derive(Debug, Clone)]
-pub struct Holdout {
-    /// How many.
-    pub share: Share,
-    /// The holdout's own salt: `"{route salt}:holdout"`.
-    pub salt: Box<str>,
-}
-
-/// Conditions of one route.
-#[derive(Debug, Clone, Default)]
-pub struct Targeting {
-    /// Control serves where this does not hold.
-    pub eligible: Option<Clause>,
-    /// The first whose condition holds decides.
-    pub rules: Vec<Rule>,
-    /// The slots that the conditions look at, ascending; the others need not be filled.
-    pub slots: Box<[Slot]>,
-}
-
-/// `[[routes.NAME.rules]]`.
-#[derive(Debug, Clone)]
-pub struct Rule {
-    /// The name.
-    pub name: Box<str>,
-    /// Whom it is for.
-    pub condition: Clause,
-    /// What they get.
-    pub serve: Serve,
-}
-
-/// What a rule gives.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Serve {
-    /// An arm.
-    Arm(Arm),
-    /// The candidate for this share, drawn with the same bucket as the rollout.
-    Percent(Share),
-}
 
 /// What the decision needs to know of the candidate's health, read once a request.
 #[derive(Debug, Clone, Copy)]
@@ -232,7 +60,7 @@ pub struct Decision {
 /// Decides one request.
 #[must_use]
 pub fn decide(policy: &Policy, contexts: &Contexts<'_>, health: &Health) -> Decision {
-    let digest = contexts.digest(&policy.salt);
+    let digest = contexts.digest(policy.split_by, &policy.salt);
     let Assignment { arm: assigned, by: assigned_by, randomised, rule } = assign(policy, contexts, digest.as_ref());
     let (serve, reason) =
         if assigned == Arm::Candidate { admit(assigned_by, health, digest.as_ref()) } else { (assigned, assigned_by) };
@@ -267,7 +95,7 @@ fn assign(policy: &Policy, contexts: &Contexts<'_>, digest: Option<&Digest>) -> 
     if let Some(arm) = policy.forced {
         return Assignment::fixed(arm, Reason::Forced);
     }
-    if let Some(arm) = contexts.key.and_then(|key| policy.targets.arm_of(key)) {
+    if let Some(arm) = contexts.keys.of(policy.split_by).and_then(|key| policy.targets.arm_of(key)) {
         return Assignment::fixed(arm, Reason::Target);
     }
     if held_out(policy, contexts) {
@@ -342,22 +170,8 @@ fn drawn(share: Share, digest: Option<&Digest>) -> bool {
 
 fn held_out(policy: &Policy, contexts: &Contexts<'_>) -> bool {
     policy.holdout.as_ref().is_some_and(|holdout| {
-        contexts.digest(&holdout.salt).is_some_and(|digest| holdout.share.contains(digest.bucket()))
+        contexts.digest(policy.split_by, &holdout.salt).is_some_and(|digest| holdout.share.contains(digest.bucket()))
     })
-}
-
-impl Targets {
-    /// The arm that this key is listed for.
-    #[must_use]
-    pub fn arm_of(&self, key: &str) -> Option<Arm> {
-        if self.candidate.contains(key) {
-            Some(Arm::Candidate)
-        } else if self.control.contains(key) {
-            Some(Arm::Control)
-        } else {
-            None
-        }
-    }
 }
 
 #[cfg(test)]

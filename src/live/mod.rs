@@ -20,11 +20,12 @@ use arc_swap::ArcSwap;
 
 use crate::clock;
 use crate::config::model::{QualityGate, Target};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, phase};
 use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health};
+use crate::domain::phase::Phase;
 use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
 
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<RouteState>>,
     /// State of the backends, in the order of `Config::backends`.
     pub backends: Vec<LiveBackend>,
+    /// The phases that the routes are in, in the order of `Config::routes`.
+    pub phases: Vec<Phase>,
 }
 
 /// A backend as it runs.
@@ -220,7 +223,8 @@ impl Registry {
         let backends = backends.map(|(backend, upstream)| self.backend(&backend.name, upstream, background)).collect();
         let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
         let table = RouteTable::new(&loaded.config);
-        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends })
+        let phases = loaded.config.routes.iter().map(|route| phase::parts(&loaded.config, route).phase()).collect();
+        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends, phases })
     }
 
     fn backend(

@@ -25,7 +25,7 @@ use crate::clock;
 use crate::config::model::MissingKey;
 use crate::domain::Arm;
 use crate::domain::breaker::{Lease, View};
-use crate::domain::context::Contexts;
+use crate::domain::context::{Contexts, Keys};
 use crate::domain::decision::{self, Decision, Health, Reason};
 use crate::domain::fallback::Replay;
 use crate::live::{Matched, RouteIndex, Snapshot};
@@ -59,7 +59,7 @@ pub(crate) async fn serve(
     let trusted = peer.is_trusted(&snapshot);
     let shown = Shown { parts: &parts, trusted, claims: None, body: None };
     let who = identify(&worker, &snapshot, route, shown);
-    let splits = snapshot.config().routes[route].split_by;
+    let splits = snapshot.config().routes[route].policy.split_by;
     let asker = Asker { shown, peer: peer.address(), key: (splits, who.key.as_deref()) };
     let (decision, lease) = decide(&worker, &snapshot, matched, asker, who.override_arm, arrived);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
@@ -112,7 +112,7 @@ fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, shown: Show
     let config = snapshot.config();
     let definition = &config.routes[route];
     let override_arm = identity::overridden(definition.override_header.as_ref(), &shown.parts.headers);
-    let sources = &config.contexts[definition.split_by].key;
+    let sources = &config.contexts[definition.policy.split_by].key;
     let key: Option<Box<str>> = match identity::find_key(sources, shown) {
         Found::Key(key) => Some(key.into()),
         Found::Untrusted => {
@@ -124,7 +124,7 @@ fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, shown: Show
     if key.is_some() || definition.missing_key == MissingKey::Control {
         return Who { key, override_arm, set_cookie: None };
     }
-    if let Some(id) = identity::cookie(&shown.parts.headers, identity::ANONYMOUS_COOKIE).filter(|id| !id.is_empty()) {
+    if let Some(id) = identity::anonymous_key(&shown.parts.headers) {
         return Who { key: Some(id.into()), override_arm, set_cookie: None };
     }
     let id = clock::new_uuid().to_string();
@@ -143,10 +143,13 @@ fn decide(
     now: Instant,
 ) -> (Decision, Option<Lease>) {
     let now = clock::millis(now);
-    let slots = &snapshot.config().routes[route].policy.targeting.slots;
-    let attributes = Attributes::read(snapshot.config(), slots, asker);
+    let needs = &snapshot.config().routes[route].policy.needs;
+    let attributes = Attributes::read(snapshot.config(), &needs.slots, asker);
     worker.note_attributes(&attributes);
-    let contexts = &Contexts { key: asker.key.1, override_arm, facts: &attributes.facts };
+    let kinds = &snapshot.config().contexts;
+    let others = identity::other_keys(kinds, &needs.keys, asker.shown, || worker.note_untrusted());
+    let keys = Keys::one(asker.key.0, asker.key.1).with(&others);
+    let contexts = &Contexts { keys, override_arm, facts: &attributes.facts };
     let (mut decision, health) = snapshot.decide(route, contexts, now);
     if decision.reason != Reason::BreakerOpen || health.breaker != View::ProbeDue {
         return (decision, None);

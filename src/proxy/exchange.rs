@@ -182,7 +182,7 @@ impl Exchange {
             Arm::Control if !self.idempotent => std::mem::take(&mut self.parts.headers),
             Arm::Control | Arm::Candidate => self.parts.headers.clone(),
         };
-        let identity = &snapshot.config().contexts[route.split_by].key;
+        let identity = &snapshot.config().contexts[route.policy.split_by].key;
         headers::fit_to_backend(&mut headers, self.survey, backend, identity);
         if let Some(rule) = &route.override_header {
             headers.remove(&rule.header);

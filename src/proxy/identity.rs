@@ -9,10 +9,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
-use crate::config::model::{Override, Source};
+use crate::config::model::{ContextIndex, ContextKind, Override, Source};
 use crate::domain::Arm;
 use crate::domain::condition::{Fact, Type};
 use crate::domain::context::usable_key;
+use crate::domain::decision::KeyNeed;
 use crate::domain::pointer::Pointer;
 
 /// Name of the cookie that `missing_key = "cookie"` sets.
@@ -63,6 +64,36 @@ pub fn find_key<'a>(sources: &[Source], shown: Shown<'a>) -> Found<'a> {
         }
     }
     if ignored { Found::Untrusted } else { Found::Nothing }
+}
+
+/// The keys of the other kinds that a decision looks at. `untrusted` is called for each that does not
+/// count.
+#[must_use]
+pub fn other_keys<'a>(
+    kinds: &[ContextKind],
+    needs: &[KeyNeed],
+    shown: Shown<'a>,
+    mut untrusted: impl FnMut(),
+) -> Vec<(ContextIndex, Cow<'a, str>)> {
+    let mut key = |need: &KeyNeed| {
+        let key = match find_key(&kinds[need.kind].key, shown) {
+            Found::Key(key) => Some(key),
+            Found::Untrusted => {
+                untrusted();
+                None
+            }
+            Found::Nothing => None,
+        };
+        let key = key.or_else(|| anonymous_key(&shown.parts.headers).filter(|_| need.anonymous))?;
+        Some((need.kind, key))
+    };
+    needs.iter().filter_map(&mut key).collect()
+}
+
+/// The sticky anonymous id, if the client has one.
+#[must_use]
+pub fn anonymous_key(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    cookie(headers, ANONYMOUS_COOKIE).filter(|id| usable_key(id).is_some())
 }
 
 /// What one source holds as a text, of any length.

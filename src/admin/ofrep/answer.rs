@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::asked::Asked;
 use crate::domain::Arm;
 use crate::domain::breaker::Millis;
-use crate::domain::context::Contexts;
+use crate::domain::context::{Contexts, Keys};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::percent::Percent;
 use crate::live::{RouteIndex, Snapshot};
@@ -53,9 +53,11 @@ pub(super) fn evaluate<'a>(
 ) -> Success<'a> {
     let config = snapshot.config();
     let route = &config.routes[index];
-    let key = asked.key(config, route, targeting_key);
-    let facts = asked.facts(config, route, key);
-    let contexts = Contexts { key: Some(key), override_arm: None, facts: &facts };
+    let splits = route.policy.split_by;
+    let key = asked.key(config, splits, targeting_key);
+    let (facts, others) = (asked.facts(config, route, key), asked.other_keys(config, route, targeting_key));
+    let keys = Keys::one(splits, Some(key)).with(&others);
+    let contexts = Contexts { keys, facts: &facts, ..Contexts::default() };
     let (decision, _) = snapshot.decide(index, &contexts, now);
     let variant = variant(&decision);
     let percent = decision.randomised.unwrap_or_else(|| route.policy.rollout.percent());

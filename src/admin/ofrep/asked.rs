@@ -18,6 +18,7 @@ use crate::config::model::{ContextIndex, Place, Route};
 use crate::domain::assignment::MAX_KEY_BYTES;
 use crate::domain::condition::Fact;
 use crate::domain::context::usable_key;
+use crate::domain::decision::KeyNeed;
 
 /// Levels of a context, itself among them.
 const MAX_DEPTH: usize = 16;
@@ -78,9 +79,20 @@ impl Asked {
         }
     }
 
-    /// The key that a route splits by: that of its kind if the context tells it apart, else who asks.
-    pub(super) fn key<'a>(&'a self, config: &Config, route: &Route, targeting_key: &'a str) -> &'a str {
-        self.key_of(config, route.split_by).unwrap_or(targeting_key)
+    /// The key of a kind that splits: its own if the context tells it apart, else who asks.
+    pub(super) fn key<'a>(&'a self, config: &Config, kind: ContextIndex, targeting_key: &'a str) -> &'a str {
+        self.key_of(config, kind).unwrap_or(targeting_key)
+    }
+
+    /// The keys of further kinds that the route looks at, as they would split a route of their own.
+    pub(super) fn other_keys<'a>(
+        &'a self,
+        config: &Config,
+        route: &Route,
+        targeting_key: &'a str,
+    ) -> Vec<(ContextIndex, Cow<'a, str>)> {
+        let key = |need: &KeyNeed| (need.kind, Cow::Borrowed(self.key(config, need.kind, targeting_key)));
+        route.policy.needs.keys.iter().map(key).collect()
     }
 
     fn key_of(&self, config: &Config, kind: ContextIndex) -> Option<&str> {
@@ -94,13 +106,13 @@ impl Asked {
     /// What the route's conditions look at, by slot, as [`Question`](crate::admin::question::Question) and
     /// requests give it.
     pub(super) fn facts<'a>(&'a self, config: &'a Config, route: &Route, key: &'a str) -> Vec<Option<Fact<'a>>> {
-        let slots = &route.policy.targeting.slots;
+        let slots = &route.policy.needs.slots;
         let mut facts = vec![None; slots.last().map_or(0, |last| last + 1)];
         for slot in slots {
             let attribute = &config.attributes[*slot];
             facts[*slot] = match &attribute.place {
                 Place::Constant(fact) => Some(fact.borrowed()),
-                Place::Key(kind) if *kind == route.split_by => Some(Fact::Text(Cow::Borrowed(key))),
+                Place::Key(kind) if *kind == route.policy.split_by => Some(Fact::Text(Cow::Borrowed(key))),
                 Place::Key(kind) => self.key_of(config, *kind).map(|key| Fact::Text(Cow::Borrowed(key))),
                 Place::Source(_) | Place::PathSegment(_) | Place::ClientIp | Place::Method => {
                     let value = attribute.name.split_once('.').and_then(|(kind, name)| self.entry(kind, name));

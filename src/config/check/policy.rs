@@ -6,14 +6,20 @@ use crate::config::node::Node;
 use crate::config::view::View;
 use crate::domain::Arm;
 use crate::domain::assignment::{MAX_KEY_BYTES, Share};
-use crate::domain::context::usable_key;
-use crate::domain::decision::{Holdout, Policy, Targeting, Targets};
+use crate::domain::context::{ContextIndex, usable_key};
+use crate::domain::decision::{Holdout, Needs, Policy, Targeting, Targets};
 use crate::domain::percent::Percent;
 
 /// What follows a route's salt in its holdout's.
 const HOLDOUT_SUFFIX: &str = ":holdout";
 
-pub(super) fn of(name: &str, view: &View<'_>, candidate_off: bool, targeting: Option<Targeting>) -> Option<Policy> {
+pub(super) fn of(
+    name: &str,
+    view: &View<'_>,
+    candidate_off: bool,
+    split_by: Option<ContextIndex>,
+    targeting: Option<Targeting>,
+) -> Option<Policy> {
     let enabled = view.boolean("enabled");
     let forced = view.word("forced").and_then(Arm::parse);
     let targets = targets(&view.table("targets"));
@@ -24,15 +30,19 @@ pub(super) fn of(name: &str, view: &View<'_>, candidate_off: bool, targeting: Op
     let holdout = view.float("holdout").and_then(Percent::new);
     let rollout = view.table("rollout").float("percent").and_then(Percent::new);
     let holdout = holdout?;
+    let targeting = targeting?;
+    let needs = Needs { slots: targeting.slots().into(), keys: Box::default() };
     Some(Policy {
         enabled: enabled? && !candidate_off,
         forced,
         targets,
         holdout: (holdout != Percent::ZERO)
             .then(|| Holdout { share: Share::new(holdout), salt: format!("{salt}{HOLDOUT_SUFFIX}").into() }),
-        targeting: targeting?,
+        targeting,
         rollout: Share::new(rollout?),
+        split_by: split_by?,
         salt: salt.into(),
+        needs,
     })
 }
 

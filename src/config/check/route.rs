@@ -39,7 +39,7 @@ pub(super) fn route(
         view.error("split_by", found, r#"for example key = [{ header = "x-user-id" }] in its table"#);
     }
     let targeting = targeting::of(view, conditions);
-    let policy = policy::of(name, view, candidate_off, targeting);
+    let policy = policy::of(name, view, candidate_off, split_by, targeting).map(Arc::new);
     let override_header = view.optional_table("override").map(|view| override_of(&view));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
     let values = view.optional_table("values").map(|view| values(&view));
@@ -64,7 +64,6 @@ pub(super) fn route(
         name: Arc::from(name),
         purpose: purpose?,
         deadline: view.duration("deadline"),
-        split_by: split_by?,
         policy: policy?,
         values: transpose(values)?.unwrap_or_default(),
         missing_key: missing_key?,

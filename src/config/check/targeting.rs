@@ -3,7 +3,7 @@
 use crate::config::view::View;
 use crate::domain::Arm;
 use crate::domain::assignment::Share;
-use crate::domain::condition::{Clause, MAX_RULES, Slot};
+use crate::domain::condition::MAX_RULES;
 use crate::domain::decision::{Rule, Serve, Targeting};
 use crate::domain::percent::Percent;
 
@@ -28,8 +28,7 @@ pub(super) fn of(view: &View<'_>, conditions: &mut Conditions<'_>) -> Option<Tar
         names.extend(view.text("name"));
     }
     let (eligible, rules) = (eligible?, super::all(rules)?);
-    let slots = slots(eligible.iter().chain(rules.iter().map(|rule: &Rule| &rule.condition)));
-    Some(Targeting { eligible, rules, slots })
+    Some(Targeting { eligible, rules })
 }
 
 fn rule(view: &View<'_>, conditions: &mut Conditions<'_>, others: &[&str]) -> Option<Rule> {
@@ -55,12 +54,4 @@ fn rule(view: &View<'_>, conditions: &mut Conditions<'_>, others: &[&str]) -> Op
         (true, false) | (false, true) => {}
     }
     Some(Rule { name: name?.into(), condition: condition?, serve: arm.or(percent)? })
-}
-
-fn slots<'c>(conditions: impl Iterator<Item = &'c Clause>) -> Box<[Slot]> {
-    let mut slots: Vec<Slot> = Vec::new();
-    conditions.for_each(|condition| condition.slots(&mut |slot| slots.push(slot)));
-    slots.sort_unstable();
-    slots.dedup();
-    slots.into_boxed_slice()
 }

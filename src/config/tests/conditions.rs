@@ -31,7 +31,7 @@ fn reason(loaded: &Loaded, attributes: &[(&str, &str)]) -> Reason {
         let slot = config.attributes.iter().position(|attribute| *attribute.name == **name).expect(name);
         facts[slot] = Fact::read(config.attributes[slot].kind, (*text).into());
     }
-    let contexts = Contexts { key: Some("u"), facts: &facts, ..Contexts::default() };
+    let contexts = Contexts { facts: &facts, ..Contexts::of_key(config.routes[0].policy.split_by, "u") };
     decide(&config.routes[0].policy, &contexts, &Health::WELL).assigned_by
 }
 
@@ -79,13 +79,8 @@ fn only_what_a_route_asks_for_is_listed_for_it() {
         &file("s = { user.age = 1 }", "eligible = { any = [{ segment = \"s\" }, { session.region = \"x\" }] }"),
         &[],
     );
-    let names: Vec<&str> = loaded.config.routes[0]
-        .policy
-        .targeting
-        .slots
-        .iter()
-        .map(|slot| &*loaded.config.attributes[*slot].name)
-        .collect();
+    let names: Vec<&str> =
+        loaded.config.routes[0].policy.needs.slots.iter().map(|slot| &*loaded.config.attributes[*slot].name).collect();
     assert_eq!(names, ["session.region", "user.age"]);
 }
 

@@ -159,7 +159,7 @@ fn the_example_becomes_what_it_says() {
     assert_eq!(config.backends[control].headers[0].1.to_str().unwrap(), "Bearer k");
     assert!(config.backends[candidate].breaker_for_control);
     assert!(!config.backends[control].breaker_for_control);
-    assert_eq!(config.contexts[route.split_by].key.len(), 2);
+    assert_eq!(config.contexts[route.policy.split_by].key.len(), 2);
     assert_eq!(route.policy.targeting.rules.len(), 2);
 }
 

@@ -1,5 +1,8 @@
+use std::collections::HashSet;
+
 use super::*;
-use crate::domain::condition::{Fact, Operand, Operator, Predicate, Type};
+use crate::domain::condition::{Clause, Fact, Operand, Operator, Predicate, Type};
+use crate::domain::context::Keys;
 
 fn percent(value: f64) -> Percent {
     Percent::new(value).expect("a share")
@@ -16,12 +19,14 @@ fn policy() -> Policy {
         holdout: None,
         targeting: Targeting::default(),
         rollout: Share::new(percent(50.0)),
+        split_by: 0,
         salt: "answers".into(),
+        needs: Needs::default(),
     }
 }
 
 fn user(key: &str) -> Contexts<'_> {
-    Contexts { key: Some(key), ..Contexts::default() }
+    Contexts::of_key(0, key)
 }
 
 /// A key that the hash puts in this arm at 50 %.
@@ -35,7 +40,7 @@ fn key_in(arm: Arm) -> String {
 #[test]
 fn the_first_that_applies_decides() {
     let everything = Policy { enabled: false, forced: Some(Arm::Candidate), ..policy() };
-    let insisting = Contexts { key: Some("cautious"), override_arm: Some(Arm::Candidate), ..Contexts::default() };
+    let insisting = Contexts { override_arm: Some(Arm::Candidate), ..user("cautious") };
     let rows = [
         (&everything, insisting, Arm::Control, Reason::Disabled),
         (&Policy { enabled: true, ..everything.clone() }, insisting, Arm::Candidate, Reason::Override),
@@ -97,7 +102,7 @@ fn forced_and_override_go_past_breaker_and_gate_but_not_past_the_bulkhead() {
     let shut = Some((quality::Position::Shut, Share::new(percent(10.0))));
     let ill = Health { breaker: View::Refuse, rate_limited: true, gate: shut, busy: false };
     let forced = Policy { forced: Some(Arm::Candidate), ..policy() };
-    let overriding = Contexts { key: None, override_arm: Some(Arm::Candidate), ..Contexts::default() };
+    let overriding = Contexts { keys: Keys::default(), override_arm: Some(Arm::Candidate), ..Contexts::default() };
     for (policy, contexts) in [(&forced, user("u")), (&policy(), overriding)] {
         assert_eq!(decide(policy, &contexts, &ill).serve, Arm::Candidate);
         assert_eq!(decide(policy, &contexts, &Health { busy: true, ..ill }).reason, Reason::Busy);
@@ -143,7 +148,7 @@ fn targeted() -> Policy {
         rule("some", "starter", Serve::Percent(Share::new(percent(20.0)))),
     ];
     let eligible = Some(Clause::Not(Box::new(tier_is("trial"))));
-    let targeting = Targeting { eligible, rules, slots: Box::new([0]) };
+    let targeting = Targeting { eligible, rules };
     Policy { targeting, rollout: Share::new(Percent::ZERO), ..policy() }
 }
 

@@ -102,18 +102,20 @@ fn assignment_found(step: Reason, policy: &Policy, contexts: &Contexts<'_>, deci
         Reason::Disabled => format!("enabled is {}", policy.enabled),
         Reason::Override => contexts.override_arm.map_or("no override".into(), |arm| format!("override to {arm}")),
         Reason::Forced => policy.forced.map_or("forced is not set".into(), |arm| format!("forced to {arm}")),
-        Reason::Target => match contexts.key.and_then(|key| policy.targets.arm_of(key)) {
+        Reason::Target => match contexts.keys.of(policy.split_by).and_then(|key| policy.targets.arm_of(key)) {
             Some(arm) => format!("the key is listed for {arm}"),
             None => "the key is not listed".into(),
         },
         Reason::Holdout => match &policy.holdout {
             None => "no holdout".into(),
-            Some(holdout) => match contexts.digest(&holdout.salt) {
+            Some(holdout) => match contexts.digest(policy.split_by, &holdout.salt) {
                 None => "no key to draw with".into(),
                 Some(digest) => compare(digest.bucket().percentage(), holdout.share),
             },
         },
-        Reason::NoKey => if contexts.key.is_some() { "there is a key" } else { "there is no key" }.into(),
+        Reason::NoKey => {
+            if contexts.keys.of(policy.split_by).is_some() { "there is a key" } else { "there is no key" }.into()
+        }
         Reason::Rollout => match decision.digest {
             None => "no key to draw with".into(),
             Some(digest) => compare(digest.bucket().percentage(), policy.rollout),

@@ -1,0 +1,123 @@
+//! What a file says about splitting one route, compiled: nothing in it can be wrong any more.
+
+use std::collections::HashSet;
+
+use crate::domain::Arm;
+use crate::domain::assignment::Share;
+use crate::domain::condition::{Clause, Slot};
+use crate::domain::context::ContextIndex;
+
+/// What the file says about splitting one route.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The kill switch: `false` sends everybody to control.
+    pub enabled: bool,
+    /// Everybody to this arm.
+    pub forced: Option<Arm>,
+    /// Keys that always get one arm.
+    pub targets: Targets,
+    /// A share that always gets control, drawn with its own salt.
+    pub holdout: Option<Holdout>,
+    /// Who may get the candidate, and which users get an arm or a percentage of their own.
+    pub targeting: Targeting,
+    /// The share that the candidate serves.
+    pub rollout: Share,
+    /// The kind whose key splits.
+    pub split_by: ContextIndex,
+    /// Hashed behind the key.
+    pub salt: Box<str>,
+    /// What of a request the decision looks at.
+    pub needs: Needs,
+}
+
+/// What a decision looks at beside the key that splits; nothing else of a request need be read.
+#[derive(Debug, Clone, Default)]
+pub struct Needs {
+    /// The slots of attributes that conditions look at, ascending.
+    pub slots: Box<[Slot]>,
+    /// The other kinds whose keys are looked at.
+    pub keys: Box<[KeyNeed]>,
+}
+
+/// The key of a kind that does not split the route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyNeed {
+    /// The kind.
+    pub kind: ContextIndex,
+    /// Whether the sticky anonymous id stands in for it.
+    pub anonymous: bool,
+}
+
+/// Listed keys; a key in both lists is a configuration error.
+#[derive(Debug, Clone, Default)]
+pub struct Targets {
+    /// Keys that get control.
+    pub control: HashSet<Box<str>>,
+    /// Keys that get the candidate.
+    pub candidate: HashSet<Box<str>>,
+}
+
+/// Users who stay with control whatever the percentage.
+#[derive(Debug, Clone)]
+pub struct Holdout {
+    /// How many.
+    pub share: Share,
+    /// The holdout's own salt: `"{route salt}:holdout"`.
+    pub salt: Box<str>,
+}
+
+/// Conditions of one route.
+#[derive(Debug, Clone, Default)]
+pub struct Targeting {
+    /// Control serves where this does not hold.
+    pub eligible: Option<Clause>,
+    /// The first whose condition holds decides.
+    pub rules: Vec<Rule>,
+}
+
+impl Targeting {
+    /// The slots that its conditions look at, ascending.
+    #[must_use]
+    pub fn slots(&self) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = Vec::new();
+        let rules = self.rules.iter().map(|rule| &rule.condition);
+        self.eligible.iter().chain(rules).for_each(|condition| condition.slots(&mut |slot| slots.push(slot)));
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+}
+
+/// `[[routes.NAME.rules]]`.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The name.
+    pub name: Box<str>,
+    /// Whom it is for.
+    pub condition: Clause,
+    /// What they get.
+    pub serve: Serve,
+}
+
+/// What a rule gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Serve {
+    /// An arm.
+    Arm(Arm),
+    /// The candidate for this share, drawn with the same bucket as the rollout.
+    Percent(Share),
+}
+
+impl Targets {
+    /// The arm that this key is listed for.
+    #[must_use]
+    pub fn arm_of(&self, key: &str) -> Option<Arm> {
+        if self.candidate.contains(key) {
+            Some(Arm::Candidate)
+        } else if self.control.contains(key) {
+            Some(Arm::Control)
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The reasons of a decision, and the order in which they are asked.
+
+/// Why an arm was assigned, or why another one serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The kill switch is thrown: control.
+    Disabled,
+    /// A tester's header with its key.
+    Override,
+    /// `forced` in the file.
+    Forced,
+    /// The key is listed in `targets`.
+    Target,
+    /// The key is in the holdout: control.
+    Holdout,
+    /// The user is not eligible: control.
+    Condition,
+    /// A rule of the route matches: its arm, or its own percentage.
+    Rule,
+    /// There is no key to split by: control.
+    NoKey,
+    /// The hash against the current percentage.
+    Rollout,
+    /// Candidate was assigned, and its breaker does not let the request pass.
+    BreakerOpen,
+    /// Candidate was assigned, and it asked to be left alone (429 with `retry-after`).
+    RateLimited,
+    /// Candidate was assigned, and its quality gate is shut.
+    QualityGate,
+    /// Candidate was assigned, and it has `max_in_flight` requests already.
+    Busy,
+    /// Candidate serves as a probe of a half-open breaker.
+    BreakerProbe,
+    /// Candidate serves as a probe of a shut quality gate.
+    QualityProbe,
+    /// Candidate was tried and failed; control answered.
+    Fallback,
+}
+
+/// The order in which assignment is decided; the first that applies wins.
+pub const ASSIGNMENT_ORDER: [Reason; 9] = [
+    Reason::Disabled,
+    Reason::Override,
+    Reason::Forced,
+    Reason::Target,
+    Reason::Holdout,
+    Reason::Condition,
+    Reason::Rule,
+    Reason::NoKey,
+    Reason::Rollout,
+];
+
+/// The order in which health may give an assigned candidate's request to control.
+pub const HEALTH_ORDER: [Reason; 4] = [Reason::BreakerOpen, Reason::RateLimited, Reason::QualityGate, Reason::Busy];
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 16] = [
+        Self::Disabled,
+        Self::Override,
+        Self::Forced,
+        Self::Target,
+        Self::Holdout,
+        Self::Condition,
+        Self::Rule,
+        Self::NoKey,
+        Self::Rollout,
+        Self::BreakerOpen,
+        Self::RateLimited,
+        Self::QualityGate,
+        Self::Busy,
+        Self::BreakerProbe,
+        Self::QualityProbe,
+        Self::Fallback,
+    ];
+
+    /// The word in headers, labels, logs and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Override => "override",
+            Self::Forced => "forced",
+            Self::Target => "target",
+            Self::Holdout => "holdout",
+            Self::Condition => "condition",
+            Self::Rule => "rule",
+            Self::NoKey => "no_key",
+            Self::Rollout => "rollout",
+            Self::BreakerOpen => "breaker_open",
+            Self::RateLimited => "rate_limited",
+            Self::QualityGate => "quality_gate",
+            Self::Busy => "busy",
+            Self::BreakerProbe => "breaker_probe",
+            Self::QualityProbe => "quality_probe",
+            Self::Fallback => "fallback",
+        }
+    }
+
+    /// Position in [`Reason::ALL`], for tables with one cell a reason.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
