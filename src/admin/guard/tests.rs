@@ -168,7 +168,8 @@ fn other_schemes_are_tokens_that_nobody_has() {
 fn flags_may_be_asked_for_with_an_api_key_and_by_the_pages_that_the_file_names() {
     const FLAG: &str = "/ofrep/v1/evaluate/flags/a";
     const OURS: &str = "https://app.example.com";
-    let rows: [(&str, &str, &[(&str, &str)], &str); 9] = [
+    type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+    let rows: [Row<'_>; 9] = [
         ("POST", FLAG, &[("x-api-key", FLAGS)], "f"),
         ("POST", FLAG, &[("x-api-key", "wrong")], "invalid_token"),
         ("GET", "/api/v1/routes", &[("x-api-key", VIEWER)], "token_required"),

@@ -58,7 +58,7 @@ impl Failure {
     }
 
     /// Where the protocol wants one.
-    const fn code(&self) -> Option<&'static str> {
+    pub(super) const fn code(&self) -> Option<&'static str> {
         match self {
             Self::Parse(_) => Some("PARSE_ERROR"),
             Self::TargetingKeyMissing(_) => Some("TARGETING_KEY_MISSING"),
