@@ -55,6 +55,8 @@ pub struct Explanation {
     pub reason: Reason,
     /// The backend that would serve now; `None` for a flag without one.
     pub backend: Option<String>,
+    /// What the flag hands out with this arm.
+    pub value: Value,
     /// The rule that decided, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -195,6 +197,7 @@ fn explain(asked: &Asked<'_>, outcome: (&Decision, &Health)) -> Explanation {
         served: decision.serve,
         reason: decision.reason,
         backend: route.backend(decision.serve).map(|index| loaded.config.backends[index].name.to_string()),
+        value: route.values.of(decision.serve).clone(),
         rule: decision.rule.map(|index| route.policy.targeting.rules[index].name.to_string()),
         randomised: decision.randomised.map(|percent| percent.get()),
         bucket: digest.map(|digest| digest.bucket().0),

@@ -16,14 +16,19 @@ use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
+use super::ofrep;
 use super::problem::Problem;
 use super::server::Reached;
+use crate::config::Config;
 use crate::config::model::{Admin, Role, Token};
 use crate::live::Live;
 
-/// The pages whose POST only reads.
+/// The pages beside those of OFREP whose POST only reads.
 pub(super) const EXPLAIN: &str = "/api/v1/explain";
 pub(super) const ASSIGNMENTS: &str = "/api/v1/assignments";
+
+/// Where OFREP's clients may send their token instead.
+const API_KEY: &str = "x-api-key";
 
 /// What the guard looks at.
 pub(super) struct Guard {
@@ -40,7 +45,7 @@ pub(super) struct Actor(pub(super) Arc<str>);
 pub(super) async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let snapshot = guard.live.snapshot();
-    let judged = judge(&snapshot.config().admin, guard.address, &parts);
+    let judged = judge(snapshot.config(), guard.address, &parts);
     drop(snapshot);
     match judged {
         Err(problem) => problem.into_response(),
@@ -54,34 +59,67 @@ pub(super) async fn admit(State(guard): State<Arc<Guard>>, request: Request, nex
 }
 
 /// The whole decision.
-fn judge(admin: &Admin, address: SocketAddr, parts: &Parts) -> Result<Option<Actor>, Problem> {
+fn judge(config: &Config, address: SocketAddr, parts: &Parts) -> Result<Option<Actor>, Problem> {
+    let (admin, path) = (&config.admin, parts.uri.path());
     let host = host(parts)?;
     let reached = parts.extensions.get::<Reached>().map_or(address, |reached| reached.0);
     if !is_ours(host.host(), &admin.hosts, &[address.ip(), reached.ip()]) {
         return Err(Problem::UnknownHost);
     }
-    if !is_same_origin(&parts.headers, &host) {
+    let guest = ofrep::cors::allowed(&config.ofrep.cors, path, &parts.headers).is_some();
+    if !guest && !is_same_origin(&parts.headers, &host) {
         return Err(Problem::ForeignOrigin);
     }
-    let Some(role) = needed(&parts.method, parts.uri.path()) else { return Ok(None) };
-    let open = role == Role::Viewer && admin.tokens.is_empty() && address.ip().to_canonical().is_loopback();
-    match bearer(&parts.headers) {
-        None if open => Ok(None),
-        None => Err(Problem::TokenRequired(role)),
-        Some(given) => {
-            let token = find(&admin.tokens, given).ok_or(Problem::InvalidToken)?;
-            if token.role < role {
-                return Err(Problem::RoleTooLow(role));
-            }
-            Ok(Some(Actor(token.name.as_str().into())))
-        }
+    // A preflight carries no token (Fetch standard, CORS-preflight fetch).
+    if guest && parts.method == Method::OPTIONS {
+        return Ok(None);
     }
+    let Some(role) = needed(&parts.method, path) else { return Ok(None) };
+    let open = role <= Role::Viewer && admin.tokens.is_empty() && address.ip().to_canonical().is_loopback();
+    match shown(admin, parts) {
+        Shown::Nothing if open => Ok(None),
+        Shown::Nothing => Err(Problem::TokenRequired(role)),
+        Shown::Unknown => Err(Problem::InvalidToken),
+        Shown::Token(token) if token.role < role => Err(Problem::RoleTooLow(role)),
+        Shown::Token(token) => Ok(Some(Actor(token.name.as_str().into()))),
+    }
+}
+
+/// What a request shows of who sends it.
+enum Shown<'a> {
+    Nothing,
+    /// What nobody has.
+    Unknown,
+    Token(&'a Token),
+}
+
+/// OFREP's clients send their token either way, and to the stream of changes a ticket that stands for it.
+fn shown<'a>(admin: &'a Admin, parts: &Parts) -> Shown<'a> {
+    let path = parts.uri.path();
+    let api_key = || {
+        let value = parts.headers.get(API_KEY).filter(|_| path.starts_with(ofrep::PREFIX))?;
+        Some(value.to_str().unwrap_or_default())
+    };
+    let found = if let Some(given) = bearer(&parts.headers).or_else(api_key) {
+        find(&admin.tokens, given, |token| Some(digest(token.token.expose_secret())))
+    } else if let Some(given) = parts.uri.query().filter(|_| path == ofrep::STREAM).and_then(ticket) {
+        find(&admin.tokens, &given, |token| ofrep::ticket(token).map(|ticket| digest(&ticket)))
+    } else {
+        return Shown::Nothing;
+    };
+    found.map_or(Shown::Unknown, Shown::Token)
+}
+
+fn ticket(query: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "ticket").map(|(_, value)| value.into_owned())
 }
 
 /// What a request takes; `None` for what is open.
 fn needed(method: &Method, path: &str) -> Option<Role> {
     match (method.is_safe(), path) {
         (true, "/livez" | "/readyz" | "/healthz" | "/metrics") => None,
+        (_, path) if path.starts_with(ofrep::PREFIX) => Some(Role::Flags),
         (true, _) | (false, EXPLAIN | ASSIGNMENTS) => Some(Role::Viewer),
         (false, _) => Some(Role::Operator),
     }
@@ -134,16 +172,22 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" })
 }
 
-/// Every token is compared to its end, by its digest, so that neither its place nor its length shows.
-fn find<'a>(tokens: &'a [Token], given: &str) -> Option<&'a Token> {
+/// The token whose secret was given, by the digests of both. Every one is compared to its end, so that neither
+/// its place nor its length shows.
+fn find<'a>(tokens: &'a [Token], given: &str, of: impl Fn(&Token) -> Option<[u8; 32]>) -> Option<&'a Token> {
     const NOBODY: u64 = u64::MAX;
-    let given = Sha256::digest(given.as_bytes());
+    let given = digest(given);
     let mut found = NOBODY;
     for (index, token) in (0_u64..).zip(tokens) {
-        let same: Choice = Sha256::digest(token.token.expose_secret().as_bytes()).ct_eq(&given);
+        let Some(known) = of(token) else { continue };
+        let same: Choice = known.ct_eq(&given);
         found.conditional_assign(&index, same);
     }
     usize::try_from(found).ok().and_then(|index| tokens.get(index))
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@
 //! | `probes` | `/livez /readyz /healthz /metrics` |
 //! | `routes`, `config` | what runs |
 //! | [`explain`], [`assignments`] | why an arm serves a user, and which arms many users are assigned |
+//! | `ofrep` | flags for OpenFeature clients |
 //! | `acts` | reload, log filter |
 //! | `problem`, `body` | errors and input |
 //!
 //! `[observe]` serves the probes alone, read-only, to anybody. `[admin]` serves everything. Reading
 //! there is open on a loopback address as long as the file names no token, and needs a `viewer`
-//! otherwise; the probes are open on both; every write needs an `operator`, on loopback too. Nothing
+//! otherwise, or for flags alone a token for `flags`; the probes are open on both; every write needs an `operator`, on loopback too. Nothing
 //! here is on the way of a client's request. Invariant: no answer holds a secret.
 
 mod acts;
@@ -21,6 +22,7 @@ mod body;
 mod config;
 pub mod explain;
 mod guard;
+mod ofrep;
 mod probes;
 mod problem;
 pub mod question;
@@ -88,7 +90,10 @@ fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
         .route(guard::ASSIGNMENTS, post(assignments::by_body))
         .route("/api/v1/log", page(acts::log_filter).put(acts::set_log_filter))
         .route("/-/reload", post(acts::reload));
+    let live = Arc::clone(&console.live);
+    let routes = routes.merge(ofrep::routes(Arc::clone(&live)));
     let routes = with_problems(routes).layer(middleware::from_fn_with_state(guard, guard::admit));
+    let routes = routes.layer(middleware::from_fn_with_state(live, ofrep::cors::tell));
     bounded(routes.with_state(console))
 }
 
@@ -113,12 +118,12 @@ fn bounded(router: Router) -> Router {
     router.layer(middleware::from_fn(finish))
 }
 
-/// Bounds the time of an answer, and marks it as nothing to keep or to guess about.
+/// Bounds the time of an answer, and marks it as nothing to keep, unless it says otherwise, or to guess about.
 async fn finish(request: Request, next: Next) -> Response {
     let answered = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
     let mut response = answered.unwrap_or_else(|_| Problem::Timeout.into_response());
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

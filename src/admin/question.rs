@@ -153,7 +153,7 @@ pub fn attribute(text: &str) -> Result<(String, Value), String> {
 }
 
 /// As it would be read from a request; words in place of lists, numbers and so on are read, too.
-fn read(attribute: &Attribute, value: &Value) -> Option<Fact<'static>> {
+pub(super) fn read(attribute: &Attribute, value: &Value) -> Option<Fact<'static>> {
     match Fact::from_json(attribute.kind, value) {
         Some(fact) => Some(fact.into_owned()),
         None => match value {

@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -23,6 +24,8 @@ use tokio::sync::Semaphore;
 const MAX_CONNECTIONS: usize = 256;
 /// For a whole request head, from the connection or the end of the last request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a client to take what was sent to it (RFC 5482); a stream that nobody reads does not keep its place.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request head.
 const MAX_HEAD: usize = 16 * 1024;
 /// After accepting failed, for example for want of file descriptors.
@@ -84,6 +87,9 @@ pub(super) async fn run(bound: Bound, router: Router) {
 }
 
 async fn connection(socket: TcpStream, router: Router) {
+    if let Err(error) = SockRef::from(&socket).set_tcp_user_timeout(Some(SEND_TIMEOUT)) {
+        tracing::debug!(%error, "a client that takes nothing will be noticed late");
+    }
     let Ok(reached) = socket.local_addr() else { return };
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {

@@ -111,6 +111,7 @@ fn told(explanation: &Explanation) -> String {
         text += &format!(", drawn by {percent} %");
     }
     text.push('\n');
+    text += &format!("value: {}\n", explanation.value);
     if let (Some(bucket), Some(percentage), Some(statistical)) =
         (explanation.bucket, explanation.percentage, explanation.statistical_bucket)
     {

@@ -30,6 +30,8 @@ pub struct Config {
     pub observe: Observe,
     /// The administrative API.
     pub admin: Admin,
+    /// Flags for OpenFeature clients.
+    pub ofrep: Ofrep,
     /// Bounds on everything a client can send.
     pub limits: Limits,
     /// How the process stops.
@@ -97,6 +99,8 @@ pub struct Token {
 /// What a token may do; each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// Evaluate flags, for clients that cannot keep a secret.
+    Flags,
     /// Read.
     Viewer,
     /// Change what runs.
@@ -110,11 +114,23 @@ impl Role {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Flags => "flags",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",
         }
     }
+}
+
+/// `[ofrep]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ofrep {
+    /// Requests that each token may make a second, with bursts of as many.
+    pub requests_per_second: u32,
+    /// Bytes of a request body; more is answered 413.
+    pub max_body: usize,
+    /// Origins whose pages may ask, as browsers write them, in lower case.
+    pub cors: Vec<String>,
 }
 
 /// `[limits]`.
@@ -468,6 +484,8 @@ pub struct Route {
     /// The split itself. `enabled` is false when the candidate's URL is empty. Shared, since routes that
     /// have this one as a prerequisite look at it.
     pub policy: Arc<Policy>,
+    /// What a flag hands out.
+    pub values: Values,
     /// What to do without a key.
     pub missing_key: MissingKey,
     /// Tester's override.
@@ -524,6 +542,33 @@ impl Arms {
             Arm::Control => self.control,
             Arm::Candidate => self.candidate,
         }
+    }
+}
+
+/// `[routes.NAME.values]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Values {
+    /// To who gets control.
+    pub control: serde_json::Value,
+    /// To who gets the candidate.
+    pub candidate: serde_json::Value,
+}
+
+impl Values {
+    /// The value of an arm.
+    #[must_use]
+    pub const fn of(&self, arm: Arm) -> &serde_json::Value {
+        match arm {
+            Arm::Control => &self.control,
+            Arm::Candidate => &self.candidate,
+        }
+    }
+}
+
+impl Default for Values {
+    /// A flag that is on for who gets the candidate.
+    fn default() -> Self {
+        Self { control: false.into(), candidate: true.into() }
     }
 }
 

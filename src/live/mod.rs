@@ -8,6 +8,7 @@
 mod fixture;
 pub mod jwks;
 pub mod meters;
+mod pulse;
 pub mod reload;
 pub mod routes;
 pub mod state;

@@ -17,6 +17,7 @@ pub struct BackendState {
     ratio: RatioCounts,
     throttled_until: AtomicU64,
     in_flight: AtomicU32,
+    moves: AtomicU32,
 }
 
 impl BackendState {
@@ -27,6 +28,7 @@ impl BackendState {
             ratio: RatioCounts::default(),
             throttled_until: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
+            moves: AtomicU32::new(0),
         }
     }
 
@@ -82,11 +84,21 @@ impl BackendState {
                     if position == Position::Open {
                         self.ratio.clear();
                     }
-                    return (std::mem::discriminant(&state) != std::mem::discriminant(&next)).then_some(position);
+                    let moved = std::mem::discriminant(&state) != std::mem::discriminant(&next);
+                    if moved {
+                        self.moves.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return moved.then_some(position);
                 }
                 Err(current) => word = current,
             }
         }
+    }
+
+    /// How often the breaker has moved.
+    #[must_use]
+    pub fn moves(&self) -> u32 {
+        self.moves.load(Ordering::Relaxed)
     }
 
     /// The backend asked to be left alone until then; a later time wins.
@@ -207,12 +219,19 @@ pub struct RouteState {
     /// Counts, one set a worker.
     pub counters: Box<[RouteCounters]>,
     gate: AtomicU8,
+    gate_moves: AtomicU32,
 }
 
 impl RouteState {
     pub(super) fn new(name: Arc<str>, id: u32, workers: usize) -> Self {
         let counters = std::iter::repeat_with(RouteCounters::default).take(workers).collect();
-        Self { name, id, counters, gate: AtomicU8::new(gate_code(quality::Position::Open)) }
+        Self {
+            name,
+            id,
+            counters,
+            gate: AtomicU8::new(gate_code(quality::Position::Open)),
+            gate_moves: AtomicU32::new(0),
+        }
     }
 
     /// Where the quality gate stands.
@@ -228,6 +247,13 @@ impl RouteState {
     /// Publishes a position of the quality gate. Only the controller does.
     pub fn set_gate(&self, position: quality::Position) {
         self.gate.store(gate_code(position), Ordering::Relaxed);
+        self.gate_moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a position was published.
+    #[must_use]
+    pub fn gate_moves(&self) -> u32 {
+        self.gate_moves.load(Ordering::Relaxed)
     }
 
     /// The counts of all workers together.

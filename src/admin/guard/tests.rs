@@ -5,10 +5,16 @@ use super::*;
 const VIEWER: &str = "viewer-token-0123";
 const OPERATOR: &str = "operator-token-0123";
 const ADMIN: &str = "admin-token-0123";
+const FLAGS: &str = "flags-token-0123";
 
 fn admin(with_tokens: bool) -> Admin {
     let token = |name: &str, role, token: &str| Token { name: name.into(), role, token: token.into() };
-    let tokens = [("v", Role::Viewer, VIEWER), ("o", Role::Operator, OPERATOR), ("a", Role::Admin, ADMIN)];
+    let tokens = [
+        ("f", Role::Flags, FLAGS),
+        ("v", Role::Viewer, VIEWER),
+        ("o", Role::Operator, OPERATOR),
+        ("a", Role::Admin, ADMIN),
+    ];
     Admin {
         address: "127.0.0.1:9901".parse().unwrap(),
         hosts: vec!["ops.example.com".into()],
@@ -25,7 +31,10 @@ fn parts(method: &str, target: &str, headers: &[(&'static str, &str)]) -> Parts 
 }
 
 fn judged(admin: &Admin, address: &str, parts: &Parts) -> Result<Option<String>, &'static str> {
-    let actor = judge(admin, address.parse().unwrap(), parts).map_err(|problem| problem.code())?;
+    let file = "[ofrep]\ncors = [\"https://app.example.com\"]\n[routes.flag]\n";
+    let loaded = crate::config::load_text(file, "gateway.toml", &std::collections::BTreeMap::new()).unwrap();
+    let config = Config { admin: admin.clone(), ..loaded.config };
+    let actor = judge(&config, address.parse().unwrap(), parts).map_err(|problem| problem.code())?;
     Ok(actor.map(|actor| actor.0.to_string()))
 }
 
@@ -93,10 +102,11 @@ fn origins() {
 fn roles() {
     const NONE: &str = "";
     const WRONG: &str = "viewer-token-0124";
-    let given = [NONE, WRONG, VIEWER, OPERATOR, ADMIN];
-    let open = ["ok", "ok", "ok", "ok", "ok"];
-    let read = ["token_required", "invalid_token", "v", "o", "a"];
-    let write = ["token_required", "invalid_token", "role_too_low", "o", "a"];
+    let given = [NONE, WRONG, FLAGS, VIEWER, OPERATOR, ADMIN];
+    let open = ["ok", "ok", "ok", "ok", "ok", "ok"];
+    let flags = ["token_required", "invalid_token", "f", "v", "o", "a"];
+    let read = ["token_required", "invalid_token", "role_too_low", "v", "o", "a"];
+    let write = ["token_required", "invalid_token", "role_too_low", "role_too_low", "o", "a"];
     let rows = [
         ("GET", "/livez", open),
         ("HEAD", "/metrics", open),
@@ -106,6 +116,10 @@ fn roles() {
         ("POST", "/api/v1/explain", read),
         ("POST", "/api/v1/assignments", read),
         ("PUT", "/api/v1/assignments", read),
+        ("POST", "/ofrep/v1/evaluate/flags", flags),
+        ("POST", "/ofrep/v1/evaluate/flags/answers", flags),
+        ("GET", "/ofrep/v1/stream", flags),
+        ("POST", "/ofrep", write),
         ("PUT", "/api/v1/log", write),
         ("POST", "/-/reload", write),
         ("DELETE", "/livez", write),
@@ -129,6 +143,8 @@ fn without_tokens_only_reading_on_loopback_is_open() {
         ("127.0.0.1:9901", "GET", "/api/v1/routes", "ok"),
         ("[::1]:9901", "GET", "/api/v1/routes", "ok"),
         ("127.0.0.1:9901", "POST", "/api/v1/explain", "ok"),
+        ("127.0.0.1:9901", "POST", "/ofrep/v1/evaluate/flags", "ok"),
+        ("0.0.0.0:9901", "POST", "/ofrep/v1/evaluate/flags", "token_required"),
         ("127.0.0.1:9901", "POST", "/-/reload", "token_required"),
         ("127.0.0.1:9901", "PUT", "/api/v1/log", "token_required"),
         ("0.0.0.0:9901", "GET", "/api/v1/routes", "token_required"),
@@ -148,4 +164,51 @@ fn other_schemes_are_tokens_that_nobody_has() {
         let found = judged(&admin(true), "127.0.0.1:9901", &parts("GET", "/api/v1/routes", &headers));
         assert_eq!(found, Err("invalid_token"), "{value:?}");
     }
+}
+
+#[test]
+fn flags_may_be_asked_for_with_an_api_key_and_by_the_pages_that_the_file_names() {
+    const FLAG: &str = "/ofrep/v1/evaluate/flags/a";
+    const OURS: &str = "https://app.example.com";
+    type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+    let rows: [Row<'_>; 9] = [
+        ("POST", FLAG, &[("x-api-key", FLAGS)], "f"),
+        ("POST", FLAG, &[("x-api-key", "wrong")], "invalid_token"),
+        ("GET", "/api/v1/routes", &[("x-api-key", VIEWER)], "token_required"),
+        ("POST", FLAG, &[("x-api-key", FLAGS), ("origin", OURS)], "f"),
+        ("POST", FLAG, &[("x-api-key", FLAGS), ("origin", "https://evil.example.com")], "foreign_origin"),
+        ("POST", FLAG, &[("origin", OURS)], "token_required"),
+        ("OPTIONS", FLAG, &[("origin", OURS)], "ok"),
+        ("OPTIONS", FLAG, &[("origin", "https://evil.example.com")], "foreign_origin"),
+        ("GET", "/api/v1/routes", &[("authorization", "Bearer viewer-token-0123"), ("origin", OURS)], "foreign_origin"),
+    ];
+    for (method, path, fields, expected) in rows {
+        let headers: Vec<_> =
+            fields.iter().map(|(name, value)| (*name, *value)).chain([("host", "localhost")]).collect();
+        let mut request = axum::http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let parts = request.body(()).unwrap().into_parts().0;
+        let found = judged(&admin(true), "127.0.0.1:9901", &parts);
+        let found = found.map_or_else(str::to_owned, |actor| actor.unwrap_or_else(|| "ok".into()));
+        assert_eq!(found, expected, "{method} {path} {fields:?}");
+    }
+}
+
+#[test]
+fn a_ticket_opens_the_stream_for_as_long_as_its_token_is_there() {
+    let admin = admin(true);
+    let ticket = ofrep::ticket(&admin.tokens[0]).unwrap();
+    assert!(!ticket.contains(FLAGS));
+    let asked = |admin: &Admin, path: &str, ticket: &str| {
+        judged(admin, "127.0.0.1:9901", &parts("GET", &format!("{path}?ticket={ticket}"), &[("host", "localhost")]))
+    };
+    assert_eq!(asked(&admin, "/ofrep/v1/stream", &ticket), Ok(Some("f".to_owned())));
+    assert_eq!(asked(&admin, "/ofrep/v1/stream", &ticket[1..]), Err("invalid_token"));
+    assert_eq!(asked(&admin, "/ofrep/v1/stream", FLAGS), Err("invalid_token"));
+    assert_eq!(asked(&admin, "/ofrep/v1/evaluate/flags", &ticket), Err("token_required"));
+    assert_eq!(asked(&admin, "/api/v1/routes", &ticket), Err("token_required"));
+    let fewer = Admin { tokens: admin.tokens[1..].to_vec(), ..admin };
+    assert_eq!(asked(&fewer, "/ofrep/v1/stream", &ticket), Err("invalid_token"));
 }

@@ -17,7 +17,8 @@ mod targeting;
 use std::path::PathBuf;
 
 use super::model::{
-    Admin, Attribute, Backend, Config, ContextKind, Jwt, Limits, Listen, Log, Metric, Observe, Route, Shutdown, Source,
+    Admin, Attribute, Backend, Config, ContextKind, Jwt, Limits, Listen, Log, Metric, Observe, Ofrep, Route, Shutdown,
+    Source,
 };
 use super::node::Node;
 use super::report::did_you_mean;
@@ -29,6 +30,7 @@ pub(super) struct Parts {
     listen: Listen,
     observe: Observe,
     admin: Admin,
+    ofrep: Ofrep,
     limits: Limits,
     shutdown: Shutdown,
     log: Log,
@@ -47,6 +49,7 @@ impl Parts {
             listen,
             observe,
             admin,
+            ofrep,
             limits,
             shutdown,
             log,
@@ -61,6 +64,7 @@ impl Parts {
             listen,
             observe,
             admin,
+            ofrep,
             limits,
             shutdown,
             log,
@@ -94,6 +98,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let listen = server::listen(&root.table("listen"));
     let observe = server::observe(&root.table("observe"));
     let admin = server::admin(&root.table("admin"));
+    let ofrep = server::ofrep(&root.table("ofrep"));
     let limits = server::limits(&root.table("limits"));
     let shutdown = server::shutdown(&root.table("shutdown"));
     let log = server::log(&root.table("log"));
@@ -125,6 +130,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         listen: listen?,
         observe: observe?,
         admin: admin?,
+        ofrep: ofrep?,
         limits: limits?,
         shutdown: shutdown?,
         log: log?,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::model::{
-    Arms, Backend, Expose, HeaderChanges, Match, MissingKey, Override, Purpose, QualityGate, Route, Target,
+    Arms, Backend, Expose, HeaderChanges, Match, MissingKey, Override, Purpose, QualityGate, Route, Target, Values,
 };
 use crate::config::parse;
 use crate::config::view::View;
@@ -42,6 +42,7 @@ pub(super) fn route(
     let policy = policy::of(name, view, candidate_off, split_by, targeting).map(Arc::new);
     let override_header = view.optional_table("override").map(|view| override_of(&view));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
+    let values = view.optional_table("values").map(|view| values(&view));
     let fallback = fallback_of(&view.table("fallback"));
     matches::ask_for_replay(view, matches.as_ref());
     let purpose = purpose(view, matches, (control, candidate));
@@ -66,6 +67,7 @@ pub(super) fn route(
         // What it depends on is known only once every part is built.
         reads_body: false,
         policy: policy?,
+        values: transpose(values)?.unwrap_or_default(),
         missing_key: missing_key?,
         override_header: transpose(override_header)?,
         rewrite_prefix,
@@ -126,6 +128,40 @@ fn off(view: &View<'_>, control: Option<usize>, candidate: Option<usize>, backen
         view.warning("candidate", "its `url` is empty, so the candidate is off", "control serves everybody");
     }
     is_off(candidate)
+}
+
+/// What a flag hands out.
+fn values(view: &View<'_>) -> Option<Values> {
+    let values = Values { control: view.json("control")?, candidate: view.json("candidate")? };
+    let (control, candidate) = (json_type(&values.control), json_type(&values.candidate));
+    if control != candidate {
+        let found = format!("{candidate}, and `control` is {control}");
+        view.warning(
+            "candidate",
+            found,
+            "OpenFeature clients ask by type, and one of the two would be an error to them",
+        );
+    }
+    for (key, value) in [("control", &values.control), ("candidate", &values.candidate)] {
+        if value.is_array() {
+            let help = "OFREP knows booleans, strings, numbers and objects: put the list into a table";
+            view.warning(key, "a list is no type that every OpenFeature client can ask for", help);
+        }
+    }
+    Some(values)
+}
+
+const fn json_type(value: &serde_json::Value) -> &'static str {
+    use serde_json::Value;
+
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 fn override_of(view: &View<'_>) -> Option<Override> {

@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use crate::config::model::{Admin, ContextKind, Limits, Listen, Log, Observe, Role, Shutdown, Source, Token};
+use crate::config::model::{Admin, ContextKind, Limits, Listen, Log, Observe, Ofrep, Role, Shutdown, Source, Token};
 use crate::config::parse;
 use crate::config::view::View;
 use crate::domain::pointer::Pointer;
@@ -43,6 +43,7 @@ pub(super) fn admin(view: &View<'_>) -> Option<Admin> {
 
 fn token(name: &str, view: &View<'_>) -> Option<Token> {
     let role = match view.word("role") {
+        Some("flags") => Some(Role::Flags),
         Some("viewer") => Some(Role::Viewer),
         Some("operator") => Some(Role::Operator),
         Some("admin") => Some(Role::Admin),
@@ -50,6 +51,37 @@ fn token(name: &str, view: &View<'_>) -> Option<Token> {
     };
     let token = view.secret("token", MIN_TOKEN);
     Some(Token { name: name.to_owned(), role: role?, token: token? })
+}
+
+pub(super) fn ofrep(view: &View<'_>) -> Option<Ofrep> {
+    let requests_per_second = view.integer("requests_per_second");
+    let max_body = view.size("max_body").and_then(|bytes| usize::try_from(bytes).ok());
+    let cors = super::all(view.items("cors").into_iter().map(|node| {
+        let origin = node.as_text().and_then(origin);
+        if origin.is_none() {
+            let help = "an origin is a scheme and a host: `https://app.example.com`, with a port if it is another";
+            view.error_at(&node.origin, "cors", format!("found {}", node.describe()), help);
+        }
+        origin
+    }));
+    Some(Ofrep { requests_per_second: requests_per_second?, max_body: max_body?, cors: cors? })
+}
+
+/// An origin as browsers write it (RFC 6454, 6.2): lower case, and no port where it is the scheme's own.
+fn origin(text: &str) -> Option<String> {
+    let (scheme, host) = text.split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let own_port = match scheme.as_str() {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return None,
+    };
+    let host = host.to_ascii_lowercase();
+    let authority: http::uri::Authority = host.parse().ok()?;
+    if authority.as_str().contains('@') || authority.host().is_empty() {
+        return None;
+    }
+    Some(format!("{scheme}://{}", host.strip_suffix(own_port).unwrap_or(&host)))
 }
 
 pub(super) fn limits(view: &View<'_>) -> Option<Limits> {

@@ -1,8 +1,8 @@
 //! `[routes.NAME]`.
 
 use super::{
-    BOOL, CONDITION, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, Key, Kind, METHOD, PATH, PERCENT, SECOND, SECRET,
-    TEXT, WAIT, duration, float, integer, reference, size, word,
+    BOOL, CONDITION, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT, SECOND,
+    SECRET, TEXT, WAIT, duration, float, integer, reference, size, word,
 };
 
 pub(super) const ROUTE: &[Key] = &[
@@ -44,13 +44,24 @@ pub(super) const ROUTE: &[Key] = &[
         "Who is told which arm served: trusted peers, everybody, nobody.",
     )
     .or("trusted"),
-    Key::later("values", "What a flag hands out."),
+    Key::new(
+        "values",
+        Kind::Table(VALUES),
+        "What OFREP hands out; `false` for control and `true` for candidate without it.",
+    )
+    .optional(),
     Key::later("guards", "Conditions that alert, hold or roll back."),
     Key::later("exclusive", "Slots of a group of routes."),
     Key::later("pin", "A running conversation keeps its arm."),
     Key::later("prerequisite", "Another route that comes first."),
     Key::later("shadow", "Copies of requests to the candidate."),
     Key::later("experiment", "What is to be decided, and when."),
+];
+
+const VALUES: &[Key] = &[
+    Key::new("control", JSON, "To who gets control.").required(),
+    Key::new("candidate", JSON, "To who gets the candidate. Clients ask by type, so both should have the same.")
+        .required(),
 ];
 
 const TARGETS: &[Key] = &[

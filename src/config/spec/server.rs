@@ -10,6 +10,7 @@ pub static ROOT: &[Key] = &[
     Key::new("listen", Kind::Table(LISTEN), "Where clients connect."),
     Key::new("observe", Kind::Table(OBSERVE), "Probes and metrics: read-only, without tokens."),
     Key::new("admin", Kind::Table(ADMIN), "The administrative API."),
+    Key::new("ofrep", Kind::Table(OFREP), "Flags for OpenFeature clients, on the administrative address."),
     Key::new("limits", Kind::Table(LIMITS), "Bounds on everything that a client can send."),
     Key::new("shutdown", Kind::Table(SHUTDOWN), "How the process stops."),
     Key::new("log", Kind::Table(LOG), "Log and access log, as JSON lines."),
@@ -53,9 +54,25 @@ const ADMIN: &[Key] = &[
 ];
 
 const TOKEN: &[Key] = &[
-    Key::new("role", word(&["viewer", "operator", "admin"]), "What it may do; each role includes the ones before it.")
-        .required(),
+    Key::new(
+        "role",
+        word(&["flags", "viewer", "operator", "admin"]),
+        "What it may do; each role includes the ones before it. `flags` evaluates flags and nothing else.",
+    )
+    .required(),
     Key::new("token", SECRET, "The bearer token, at least 16 bytes.").required(),
+];
+
+const OFREP: &[Key] = &[
+    Key::new(
+        "requests_per_second",
+        integer(1, 1_000_000),
+        "For each token, with bursts of one second; those without a token share one. More is answered 429.",
+    )
+    .or("1000"),
+    Key::new("max_body", size(KIB, MIB), "Bytes of a request body; more is answered 413.").or("64KiB"),
+    Key::new("cors", Kind::List(&TEXT), "Origins whose pages may ask: `https://app.example.com`. No others may.")
+        .or("[]"),
 ];
 
 const LIMITS: &[Key] = &[

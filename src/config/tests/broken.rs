@@ -47,6 +47,7 @@ fn process() {
         ("size out of range", "[limits]\nmax_head = 12\n"),
         ("duration without unit", "[shutdown]\ndrain_delay = 5\ndrain_timeout = \"60\"\n"),
         ("duration out of range", "[limits]\nheader_timeout = \"2h\"\n"),
+        ("origins", "[ofrep]\ncors = [\"app.example.com\", \"https://app.example.com/\", \"*\", 1]\n"),
         ("share", "[log]\naccess_sample = 1.5\n"),
         ("level", "[log]\nlevel = \"loud\"\n"),
         ("store that comes later", "[state]\nstore = \"sqlite:pointsman.db\"\n"),
@@ -139,6 +140,8 @@ fn routes() {
             "causes",
             "control = \"a\"\ncandidate = \"b\"\nfallback = { on = [\"5xx\", \"timeouts\"], replay = \"never\" }\n",
         ),
+        ("one value of two", "control = \"a\"\ncandidate = \"b\"\nvalues = { candidate = 1 }\n"),
+        ("a value that JSON cannot hold", "values = { candidate = nan, control = [0, { a = inf }] }\n"),
         ("enabled as text", "control = \"a\"\ncandidate = \"b\"\nenabled = \"no\"\n"),
         ("rewrite of a flag", "control = \"a\"\ncandidate = \"b\"\nrewrite = { prefix = \"/x\" }\n"),
         (
@@ -257,6 +260,7 @@ fn a_file_that_is_not_there_and_one_that_is_no_text() {
 fn warnings() {
     let text = "[backends.a]\nurl = \"\"\ntls = { insecure = true }\n[backends.b]\nurl = \"http://b\"\n[backends.c]\nurl = \"http://c\"\n\
                 [routes.r]\npath = \"/\"\ncontrol = \"b\"\ncandidate = \"a\"\n[routes.s]\ncontrol = \"b\"\ncandidate = \"b\"\n\
+                [routes.types]\nvalues = { control = \"a\", candidate = [1] }\n\
                 [routes.t]\ndeadline = \"1s\"\nfallback = { replay = \"always\" }\n";
     let loaded = good(text, &[]);
     assert!(!loaded.config.routes[0].policy.enabled);

@@ -240,3 +240,31 @@ fn any_value_becomes_json() {
     assert!(parsed(&deep(32)).is_some());
     assert_eq!(parsed(&deep(33)), None);
 }
+
+#[test]
+fn flags_hand_out_what_the_file_says_and_booleans_otherwise() {
+    use serde_json::json;
+
+    let rows = [
+        ("", json!(false), json!(true)),
+        ("values = { control = \"a\", candidate = \"b\" }", json!("a"), json!("b")),
+        ("values = { control = 1, candidate = 2.5 }", json!(1), json!(2.5)),
+        (
+            "values = { control = { since = 2026-11-21, of = [] }, candidate = { of = [1, { deep = true }] } }",
+            json!({ "of": [], "since": "2026-11-21" }),
+            json!({ "of": [1, { "deep": true }] }),
+        ),
+    ];
+    for (line, control, candidate) in rows {
+        let loaded = good(&format!("[routes.a]\n{line}\n"), &[]);
+        let values = &loaded.config.routes[0].values;
+        assert_eq!((values.of(Arm::Control), values.of(Arm::Candidate)), (&control, &candidate), "{line}");
+        assert_eq!(loaded.warnings, [], "{line}");
+    }
+}
+
+#[test]
+fn origins_are_kept_as_browsers_write_them() {
+    let text = "[ofrep]\ncors = [\"HTTPS://App.Example.com:443\", \"http://localhost:5173\"]\n[routes.a]\n";
+    assert_eq!(good(text, &[]).config.ofrep.cors, ["https://app.example.com", "http://localhost:5173"]);
+}

@@ -187,6 +187,11 @@ impl Gateway {
         Client::connect(self.address)
     }
 
+    /// Where operators connect.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports[2].number))
+    }
+
     /// One GET on a connection of its own.
     #[track_caller]
     pub(crate) fn get(&self, target: &str, fields: &[(&str, &str)]) -> Answer {
