@@ -11,9 +11,11 @@ pub mod context;
 pub mod decision;
 pub mod fallback;
 pub mod percent;
+pub mod pin;
 pub mod pointer;
 pub mod quality;
 pub mod sketch;
+pub mod targets;
 pub mod window;
 
 use std::fmt;

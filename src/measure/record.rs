@@ -24,6 +24,8 @@ pub struct Record {
     pub reason: Reason,
     /// The percentage by which it was drawn, if a hash drew it.
     pub randomised: Option<Percent>,
+    /// The index of the rule that decided, if one did: what it draws is a stratum of its own.
+    pub rule: Option<u16>,
     /// What the client saw; 0 for nothing.
     pub status: u16,
     /// From arrival to the last byte.

@@ -212,6 +212,8 @@ impl Ledger {
             served: self.served,
             reason: self.reason,
             randomised: self.decision.randomised,
+            // A route has at most 1,000 rules.
+            rule: self.decision.rule.and_then(|rule| u16::try_from(rule).ok()),
             status: self.status.map_or(0, |status| status.as_u16()),
             duration_micros: micros(now.saturating_duration_since(self.arrived)),
             attempts: self.attempts,
@@ -238,6 +240,7 @@ impl Ledger {
                 key: self.request.key.as_deref(),
                 fallback: self.fallback,
                 assigned_by: self.decision.assigned_by,
+                rule: self.decision.rule.map(|rule| &*self.route().policy.targeting.rules[rule].name),
                 generation: self.snapshot.generation,
                 response_bytes: self.response_bytes,
                 own_micros: micros(now.saturating_duration_since(self.arrived).saturating_sub(self.upstream_time)),

@@ -8,9 +8,11 @@ mod backend;
 mod condition;
 mod matches;
 mod policy;
+mod relations;
 mod route;
 mod server;
 mod targeting;
+mod targets;
 
 use std::path::PathBuf;
 
@@ -66,6 +68,7 @@ struct Names<'a> {
     backends: Vec<&'a str>,
     contexts: Vec<&'a str>,
     metrics: Vec<&'a str>,
+    routes: Vec<&'a str>,
 }
 
 /// Builds everything and reports every mistake.
@@ -80,14 +83,22 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     server::state(&root.table("state"));
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
-    let names = Names { backends: names(&backends), contexts: names(&contexts), metrics: names(&metrics) };
+    let names = Names {
+        backends: names(&backends),
+        contexts: names(&contexts),
+        metrics: names(&metrics),
+        routes: names(&routes),
+    };
     let known = attribute::all(&contexts);
     let mut conditions = condition::Conditions::new(&known, &names.contexts, root.table("segments"));
     conditions.compile_segments();
     let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view)));
     let metrics = all(metrics.iter().map(|(name, view)| server::metric(name, view)));
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
-    let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)));
+    let mut built_routes: Vec<Option<Route>> =
+        routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)).collect();
+    relations::prerequisites(&names, &routes, &mut built_routes);
+    relations::exclusive(&names, &routes, &built_routes);
     if routes.is_empty() {
         // An empty file is what a reader sees while an editor writes: never a reason to drop all routes.
         root.error("routes", "there is no route", "add a table [routes.NAME] with `path`, `control` and `candidate`");
@@ -105,7 +116,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         attributes: all(known.into_iter().map(|known| known.attribute))?,
         metrics: metrics?,
         backends: all(built)?,
-        routes: built_routes?,
+        routes: all(built_routes)?,
     })
 }
 
