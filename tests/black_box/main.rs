@@ -15,6 +15,7 @@ mod backends;
 mod bad_answers;
 mod bad_input;
 mod bodies;
+mod deciding;
 mod fallback;
 mod forwarding;
 mod health;
