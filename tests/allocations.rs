@@ -69,3 +69,26 @@ fn a_decision_allocates_nothing() {
     }
     assert!(allocation_counter::measure(|| drop(black_box(Box::new(Arm::Control)))).count_total > 0, "it counts");
 }
+
+/// What a listed key takes, without what the allocator adds: told in BENCHMARKS.md.
+#[test]
+fn a_listed_key_takes_no_more_than_is_told() {
+    use pointsman::domain::targets::{TargetKey, Targets};
+
+    const KEYS: u32 = 100_000;
+    let plain = |n: u32| TargetKey::Plain(format!("tester-{n:06}@example.com").into());
+    let hashed = |n: u32| {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&n.to_be_bytes());
+        TargetKey::Hashed(hash)
+    };
+    let rows: [(&dyn Fn(u32) -> TargetKey, i64); 2] = [(&plain, 60), (&hashed, 90)];
+    for (key, most) in rows {
+        let mut kept = Targets::default();
+        let counted =
+            allocation_counter::measure(|| kept = Targets::list((0..KEYS).map(|n| (Arm::Candidate, key(n)))).0);
+        let each = counted.bytes_current / i64::from(KEYS);
+        assert!((1..=most).contains(&each), "{each} bytes a key");
+        assert_eq!(kept.count(Arm::Candidate), KEYS as usize);
+    }
+}

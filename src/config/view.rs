@@ -237,10 +237,7 @@ impl<'a> View<'a> {
     /// The tables of a key that takes one, or a list of them.
     pub(super) fn one_or_more(&self, name: &str) -> Vec<Self> {
         let Some((node, Kind::Either(_, Kind::Table(keys)))) = self.find(name) else { return Vec::new() };
-        let nodes: Vec<&Node> = match &node.value {
-            Value::List(items) => items.iter().collect(),
-            _ => vec![node],
-        };
+        let nodes: Vec<&Node> = if let Value::List(items) = &node.value { items.iter().collect() } else { vec![node] };
         let (path, pattern) = (self.path(name), join(&self.pattern, name));
         let view =
             |node| Self { context: self.context, node: Some(node), keys, path: path.clone(), pattern: pattern.clone() };
