@@ -8,6 +8,7 @@
 //! | [`upstream`] | the endpoints of one backend |
 //! | [`proxy`] | the data plane |
 //! | [`measure`], [`controller`] | what workers record, and the slow loop that judges it |
+//! | [`store`] | events, evidence, states and history: what outlives the process |
 //! | [`telemetry`], [`admin`] | what the gateway tells, and who may ask and change |
 //! | [`app`], [`cli`] | the composition root, and the commands |
 //! | [`clock`] | the only reader of the time |
@@ -26,5 +27,6 @@ pub mod domain;
 pub mod live;
 pub mod measure;
 pub mod proxy;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;

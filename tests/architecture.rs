@@ -30,6 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("live", &["clock", "config", "domain", "measure", "upstream"]),
     ("measure", &["domain"]),
     ("proxy", &["clock", "config::model", "domain", "live", "measure", "telemetry::access", "upstream"]),
+    ("store", &["domain"]),
     ("telemetry", &["clock", "config::model", "domain", "live", "measure", "upstream"]),
     ("upstream", &["clock", "config::model"]),
 ];

@@ -54,8 +54,8 @@ pub struct Explanation {
     pub served: Arm,
     /// Why.
     pub reason: Reason,
-    /// The backend that would serve now.
-    pub backend: String,
+    /// The backend that would serve now; `None` for a flag without one.
+    pub backend: Option<String>,
     /// The rule that decided, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -194,7 +194,7 @@ fn explain(asked: &Asked<'_>, outcome: (&Decision, &Health)) -> Explanation {
         assigned_by: decision.assigned_by,
         served: decision.serve,
         reason: decision.reason,
-        backend: loaded.config.backends[route.backend(decision.serve)].name.to_string(),
+        backend: route.backend(decision.serve).map(|index| loaded.config.backends[index].name.to_string()),
         rule: decision.rule.map(|index| route.policy.targeting.rules[index].name.to_string()),
         randomised: decision.randomised.map(|percent| percent.get()),
         bucket: digest.map(|digest| digest.bucket().0),
@@ -220,8 +220,8 @@ fn values(loaded: &Loaded, route: &Route) -> Vec<TypedValue> {
 fn notes(asked: &Asked<'_>, route: &Route) -> Vec<String> {
     let Asked { loaded, question, given, .. } = *asked;
     let mut notes = Vec::new();
-    let candidate = &loaded.config.backends[route.candidate];
-    if matches!(candidate.target, Target::Off) {
+    let candidate = route.backend(Arm::Candidate).map(|index| &loaded.config.backends[index]);
+    if let Some(candidate) = candidate.filter(|candidate| matches!(candidate.target, Target::Off)) {
         notes.push(format!("the URL of {} is empty, so the candidate is off", candidate.name));
     }
     if question.key.as_deref().is_some_and(|key| usable_key(key).is_none()) {

@@ -33,8 +33,9 @@ struct RouteView {
     /// `null` for a route that is a flag only.
     #[serde(rename = "match")]
     matches: Option<MatchView>,
-    control: ArmView,
-    candidate: ArmView,
+    /// `null` for an arm of a flag without a backend.
+    control: Option<ArmView>,
+    candidate: Option<ArmView>,
     policy: PolicyView,
     /// What the running configuration says.
     percent: f64,
@@ -144,14 +145,14 @@ fn view(console: &Console, snapshot: &Snapshot, route: &Route, state: &RouteStat
     let totals = state.totals();
     RouteView {
         name: Arc::clone(&route.name),
-        matches: route.matches.as_ref().map(MatchView::from),
+        matches: route.matches().map(MatchView::from),
         control: arm(snapshot, route, Arm::Control, now),
         candidate: arm(snapshot, route, Arm::Candidate, now),
         policy: policy(snapshot, route),
         percent: route.policy.rollout.percent().get(),
         effective_percent: totals.effective_percent(),
         quality_gate: route.quality_gate.as_ref().map(|gate| GateView {
-            metric: snapshot.config().metrics[gate.metric].name.clone(),
+            metric: snapshot.config().metrics[gate.metric].name.to_string(),
             min: gate.settings.min,
             position: state.gate(),
         }),
@@ -167,17 +168,17 @@ impl From<&Match> for MatchView {
     }
 }
 
-fn arm(snapshot: &Snapshot, route: &Route, arm: Arm, now: Millis) -> ArmView {
-    let index = route.backend(arm);
+fn arm(snapshot: &Snapshot, route: &Route, arm: Arm, now: Millis) -> Option<ArmView> {
+    let index = route.backend(arm)?;
     let (definition, state) = (&snapshot.config().backends[index], &snapshot.backends[index].state);
-    ArmView {
+    Some(ArmView {
         backend: Arc::clone(&definition.name),
         version: definition.version.clone(),
         breaker: state.position(now),
         rate_limited: state.is_throttled(now),
         in_flight: state.in_flight(),
         max_in_flight: definition.max_in_flight,
-    }
+    })
 }
 
 fn policy(snapshot: &Snapshot, route: &Route) -> PolicyView {

@@ -108,7 +108,8 @@ fn from_gateway(client: &Client, question: &Question) -> anyhow::Result<Answer> 
 fn told(explanation: &Explanation) -> String {
     let Explanation { route, served, reason, backend, assigned, assigned_by, .. } = explanation;
     let key = explanation.key.as_ref().map_or_else(|| "without a key".to_owned(), |key| format!("key {key:?}"));
-    let mut text = format!("{route}, {key}: {served} ({backend}), reason {}\n", reason.as_str());
+    let backend = backend.as_ref().map_or_else(String::new, |backend| format!(" ({backend})"));
+    let mut text = format!("{route}, {key}: {served}{backend}, reason {}\n", reason.as_str());
     text += &format!("assigned: {assigned} by {}", assigned_by.as_str());
     if let Some(percent) = explanation.randomised {
         text += &format!(", drawn by {percent} %");

@@ -32,8 +32,8 @@ struct Page {
 #[derive(Debug, Deserialize)]
 struct Route {
     name: String,
-    control: Arm,
-    candidate: Arm,
+    control: Option<Arm>,
+    candidate: Option<Arm>,
     policy: Policy,
     percent: f64,
     effective_percent: Option<f64>,
@@ -103,14 +103,13 @@ fn told(page: &Page) -> String {
 }
 
 fn control(route: &Route) -> Vec<String> {
-    let state = format!("breaker {}", route.control.breaker);
-    row(route, "control", &route.control, &route.recent.control, String::new(), state)
+    row(route, "control", &route.control, &route.recent.control, String::new(), breaker(&route.control))
 }
 
 fn candidate(route: &Route) -> Vec<String> {
     let effective = route.effective_percent.map_or_else(|| NOTHING.to_owned(), |percent| format!("{percent:.1}"));
     let percent = format!("{} (got {effective})", route.percent);
-    let mut state = format!("breaker {}", route.candidate.breaker);
+    let mut state = breaker(&route.candidate);
     if let Some(gate) = &route.quality_gate {
         state += &format!(", gate {}", gate.position);
     }
@@ -123,14 +122,19 @@ fn candidate(route: &Route) -> Vec<String> {
     row(route, "candidate", &route.candidate, &route.recent.candidate, percent, state)
 }
 
-fn row(route: &Route, name: &str, arm: &Arm, figures: &Figures, percent: String, state: String) -> Vec<String> {
+/// What a flag without a backend has is nothing that could break.
+fn breaker(arm: &Option<Arm>) -> String {
+    arm.as_ref().map_or_else(|| "flag".to_owned(), |arm| format!("breaker {}", arm.breaker))
+}
+
+fn row(route: &Route, name: &str, arm: &Option<Arm>, figures: &Figures, percent: String, state: String) -> Vec<String> {
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| NOTHING.to_owned(), |value| format!("{value:.digits$}"))
     };
     vec![
         route.name.clone(),
         name.to_owned(),
-        arm.backend.clone(),
+        arm.as_ref().map_or_else(|| NOTHING.to_owned(), |arm| arm.backend.clone()),
         percent,
         figures.requests.to_string(),
         figures.attempts.to_string(),

@@ -14,6 +14,7 @@ pub mod model;
 pub mod node;
 mod origins;
 mod parse;
+pub mod phase;
 mod redact;
 mod reference;
 pub mod report;

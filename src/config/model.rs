@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use crate::domain::Arm;
 use crate::domain::condition::{Fact, Type};
 use crate::domain::decision::Policy;
+use crate::domain::metric::{Better, BuiltIn, Kind, Usage};
 use crate::domain::pin::Pins;
 use crate::domain::pointer::Pointer;
 use crate::domain::{breaker, fallback, quality};
@@ -208,27 +209,57 @@ pub enum Place {
 }
 
 /// `[metrics.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Metric {
     /// The name.
-    pub name: String,
+    pub name: Arc<str>,
+    /// What it counts.
+    pub kind: Kind,
     /// In words.
     pub description: String,
     /// For people: `ms`, `USD`, ...
     pub unit: String,
+    /// For people, to find it by.
+    pub tags: Vec<String>,
     /// Which direction is good.
     pub better: Better,
-    /// The response header that carries it.
-    pub response_header: HeaderName,
+    /// Where it is read, by `Arm::index`.
+    pub sources: [MetricSource; 2],
 }
 
-/// Which direction of a metric is good.
+/// Where a metric is read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MetricSource {
+    /// A response header.
+    Header(HeaderName),
+    /// A place in an answer that is JSON; of a stream of events, in the last one that has it.
+    Json(Pointer),
+    /// What a language model's answer tells of its own use.
+    Usage(Usage),
+    /// Events of a name.
+    Event(EventSource),
+    /// The sum of one metric over the sum of another.
+    Ratio([MetricRef; 2]),
+}
+
+/// Which events a metric is read from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventSource {
+    /// Their name.
+    pub name: Box<str>,
+    /// The place of the number in `{"value": ..., "data": ...}`; 1 for each event without it.
+    pub value: Option<Pointer>,
+    /// Fields of the data, and what they must be.
+    pub filter: Vec<(Box<str>, serde_json::Value)>,
+}
+
+/// A metric that another one refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Better {
-    /// More.
-    Higher,
-    /// Less.
-    Lower,
+pub enum MetricRef {
+    /// One of the file.
+    Own(MetricIndex),
+    /// One of the gateway.
+    BuiltIn(BuiltIn),
 }
 
 /// Index into [`Config::backends`].
@@ -396,12 +427,8 @@ pub struct Keepalive {
 pub struct Route {
     /// The name.
     pub name: Arc<str>,
-    /// Which requests it takes; `None` for a route that is a flag only.
-    pub matches: Option<Match>,
-    /// The trusted backend.
-    pub control: BackendIndex,
-    /// The new backend.
-    pub candidate: BackendIndex,
+    /// What it is there for, with the backends of its arms.
+    pub purpose: Purpose,
     /// The split itself. `enabled` is false when the candidate's URL is empty. Shared, since routes that
     /// have this one as a prerequisite look at it.
     pub policy: Arc<Policy>,
@@ -425,6 +452,45 @@ pub struct Route {
     pub fallback: fallback::Settings,
     /// Who is told which arm served.
     pub expose: Expose,
+}
+
+/// What a route is there for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// Requests are passed on.
+    Traffic {
+        /// Which.
+        matches: Match,
+        /// Where to.
+        arms: Arms,
+    },
+    /// It is a flag only: OFREP answers it. The candidate's backend lends it its health, if there is one.
+    Flag {
+        /// The trusted backend.
+        control: Option<BackendIndex>,
+        /// The new backend.
+        candidate: Option<BackendIndex>,
+    },
+}
+
+/// The backends of a route that passes requests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arms {
+    /// The trusted backend.
+    pub control: BackendIndex,
+    /// The new backend.
+    pub candidate: BackendIndex,
+}
+
+impl Arms {
+    /// The backend of an arm.
+    #[must_use]
+    pub const fn backend(self, arm: Arm) -> BackendIndex {
+        match arm {
+            Arm::Control => self.control,
+            Arm::Candidate => self.candidate,
+        }
+    }
 }
 
 /// Which requests a route takes.
@@ -498,12 +564,22 @@ pub enum Expose {
 }
 
 impl Route {
-    /// The backend of an arm.
+    /// Which requests it takes; `None` for a flag.
     #[must_use]
-    pub const fn backend(&self, arm: Arm) -> BackendIndex {
-        match arm {
-            Arm::Control => self.control,
-            Arm::Candidate => self.candidate,
+    pub const fn matches(&self) -> Option<&Match> {
+        match &self.purpose {
+            Purpose::Traffic { matches, .. } => Some(matches),
+            Purpose::Flag { .. } => None,
+        }
+    }
+
+    /// The backend of an arm; a flag need not have any. Who passes a request on has [`Arms`] at hand.
+    #[must_use]
+    pub const fn backend(&self, arm: Arm) -> Option<BackendIndex> {
+        match (&self.purpose, arm) {
+            (Purpose::Traffic { arms, .. }, arm) => Some(arms.backend(arm)),
+            (Purpose::Flag { control, .. }, Arm::Control) => *control,
+            (Purpose::Flag { candidate, .. }, Arm::Candidate) => *candidate,
         }
     }
 }

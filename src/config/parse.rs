@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use jiff::fmt::friendly::SpanParser;
+use serde_json::Value as Json;
 
 use super::node::{Node, Value};
 use super::report::did_you_mean;
@@ -52,6 +53,7 @@ pub(super) fn leaf(leaf: &Leaf, node: &Node) -> Parsed<()> {
         Leaf::Secret => secret(node),
         Leaf::Condition => condition(node),
         Leaf::Constant => constant(node),
+        Leaf::Json => json(node).map(drop),
     }
 }
 
@@ -364,6 +366,36 @@ fn constant(node: &Node) -> Parsed<()> {
         Value::Other(_) | Value::Table(_) => false,
     };
     if right { Ok(()) } else { expected(node, "expected a string, a number, `true`, `false`, or a list of strings") }
+}
+
+/// Most levels of a value that is turned into JSON.
+const MAX_JSON_DEPTH: usize = 32;
+
+/// Any value as JSON; dates become texts, as RFC 3339 writes them.
+pub(super) fn json(node: &Node) -> Parsed<Json> {
+    json_below(node, 1)
+}
+
+fn json_below(node: &Node, depth: usize) -> Parsed<Json> {
+    if depth > MAX_JSON_DEPTH {
+        return expected(node, format!("expected at most {MAX_JSON_DEPTH} levels"));
+    }
+    match &node.value {
+        Value::Text(text) => Ok(Json::from(text.as_str())),
+        Value::Integer(number) => Ok(Json::from(*number)),
+        Value::Float(number) if number.is_finite() => Ok(Json::from(*number)),
+        Value::Other(text) if let Ok(date) = text.parse::<toml::value::Datetime>() => Ok(Json::from(date.to_string())),
+        Value::Float(_) | Value::Other(_) => {
+            expected(node, "expected what JSON can hold: finite numbers, integers of 64 bits")
+        }
+        Value::Bool(word) => Ok(Json::from(*word)),
+        Value::List(items) => items.iter().map(|item| json_below(item, depth + 1)).collect(),
+        Value::Table(table) => table
+            .iter()
+            .map(|(name, entry)| Ok((name.clone(), json_below(&entry.node, depth + 1)?)))
+            .collect::<Parsed<_>>()
+            .map(Json::Object),
+    }
 }
 
 /// A secret: a string, or a reference to a file.

@@ -35,7 +35,7 @@ fn value(node: &Node, kind: &'static Kind) -> Json {
         (Kind::Headers(kind), Value::Table(entries)) => {
             Json::Object(entries.iter().map(|(name, entry)| (name.clone(), value(&entry.node, kind))).collect())
         }
-        (Kind::Leaf(Leaf::Condition | Leaf::Constant), _) => whole(node),
+        (Kind::Leaf(Leaf::Condition | Leaf::Constant | Leaf::Json), _) => whole(node),
         (Kind::List(kind), Value::List(items)) => items.iter().map(|node| value(node, kind)).collect(),
         (_, value) => scalar(value),
     }

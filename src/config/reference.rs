@@ -149,6 +149,7 @@ fn takes_leaf(leaf: &Leaf) -> String {
         Leaf::File => "file".to_owned(),
         Leaf::Condition => "[condition](#conditions)".to_owned(),
         Leaf::Constant => "string, number, boolean, list of strings".to_owned(),
+        Leaf::Json => "any value".to_owned(),
         Leaf::Reference(table) => format!("name in `[{table}]`"),
     }
 }

@@ -126,6 +126,7 @@ fn one(leaf: &Leaf) -> Json {
             { "type": ["string", "number", "boolean"] },
             { "type": "array", "items": { "type": "string" } },
         ]}),
+        Leaf::Json => json!({ "type": ["string", "number", "boolean", "array", "object"] }),
         Leaf::File => json!({ "type": "string", "minLength": 1 }),
         Leaf::Secret => json!({ "anyOf": [{ "type": "string" }, {
             "type": "object",

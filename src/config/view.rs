@@ -192,6 +192,11 @@ impl<'a> View<'a> {
         parse::word(node, now, later).ok()
     }
 
+    /// Any value, as JSON.
+    pub(super) fn json(&self, name: &str) -> Option<serde_json::Value> {
+        parse::json(self.node(name)?).ok()
+    }
+
     /// `ip:port`.
     pub(super) fn address(&self, name: &str) -> Option<SocketAddr> {
         parse::address(self.node(name)?).ok()

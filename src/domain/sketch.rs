@@ -34,6 +34,31 @@ impl Sketch {
         self.total += 1;
     }
 
+    /// Bytes of a sketch with values.
+    pub const MAX_BYTES: usize = size_of::<Self>() + BUCKETS * size_of::<u32>();
+
+    /// Bytes in use.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        size_of::<Self>() + self.counts.len() * size_of::<u32>()
+    }
+
+    /// The buckets that are not empty, by index, for writing them down.
+    pub fn counts(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+        (0..).zip(&self.counts).filter(|(_, count)| **count > 0).map(|(index, count)| (index, *count))
+    }
+
+    /// Puts the count of a bucket that was written down; `None` if there is no such bucket.
+    pub fn put(&mut self, index: u16, count: u32) -> Option<()> {
+        if self.counts.is_empty() {
+            self.counts = vec![0; BUCKETS];
+        }
+        let place = self.counts.get_mut(usize::from(index))?;
+        self.total = self.total - u64::from(*place) + u64::from(count);
+        *place = count;
+        Some(())
+    }
+
     /// How many values.
     #[must_use]
     pub const fn count(&self) -> u64 {

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fixture;
+pub mod meters;
 pub mod reload;
 pub mod routes;
 pub mod state;
@@ -19,15 +20,19 @@ use arc_swap::ArcSwap;
 
 use crate::clock;
 use crate::config::model::{QualityGate, Target};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, phase};
+use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health};
+use crate::domain::phase::Phase;
 use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
+use meters::MetricIds;
 
+pub use meters::{ArmMeters, Meters};
 pub use reload::{ReloadOutcome, Reloader, Trigger};
-pub use routes::{RouteIndex, RouteTable};
+pub use routes::{Matched, RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
 pub use watch::Watching;
 
@@ -46,6 +51,10 @@ pub struct Snapshot {
     pub routes: Vec<Arc<RouteState>>,
     /// State of the backends, in the order of `Config::backends`.
     pub backends: Vec<LiveBackend>,
+    /// The phases that the routes are in, in the order of `Config::routes`.
+    pub phases: Vec<Phase>,
+    /// What is read from answers.
+    pub meters: Meters,
 }
 
 /// A backend as it runs.
@@ -68,13 +77,15 @@ impl Snapshot {
     #[must_use]
     pub fn health(&self, route: RouteIndex, now: Millis) -> Health {
         let definition = &self.config().routes[route];
-        let backend = &self.config().backends[definition.candidate];
-        let state = &self.backends[definition.candidate].state;
         let gate = |gate: &QualityGate| (self.routes[route].gate(), gate.settings.probes);
+        let gate = definition.quality_gate.as_ref().map(gate);
+        // A flag without a backend has nothing that could be ill.
+        let Some(candidate) = definition.backend(Arm::Candidate) else { return Health { gate, ..Health::WELL } };
+        let (backend, state) = (&self.config().backends[candidate], &self.backends[candidate].state);
         Health {
             breaker: state.view(now, &backend.breaker),
             rate_limited: state.is_throttled(now),
-            gate: definition.quality_gate.as_ref().map(gate),
+            gate,
             busy: state.is_busy(backend.max_in_flight),
         }
     }
@@ -130,6 +141,7 @@ pub struct Live {
 struct Registry {
     routes: HashMap<Arc<str>, Arc<RouteState>>,
     backends: HashMap<Arc<str>, LiveBackend>,
+    metrics: MetricIds,
 }
 
 impl Live {
@@ -216,7 +228,9 @@ impl Registry {
         let backends = backends.map(|(backend, upstream)| self.backend(&backend.name, upstream, background)).collect();
         let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
         let table = RouteTable::new(&loaded.config);
-        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends })
+        let phases = loaded.config.routes.iter().map(|route| phase::parts(&loaded.config, route).phase()).collect();
+        let meters = self.metrics.meters(&loaded.config.metrics);
+        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends, phases, meters })
     }
 
     fn backend(

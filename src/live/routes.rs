@@ -4,10 +4,19 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use crate::config::model::{Config, Match};
+use crate::config::model::{Arms, Config, Match, Purpose};
 
 /// Index into `Config::routes`.
 pub type RouteIndex = usize;
+
+/// The route that takes a request, and where it may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Matched {
+    /// The route.
+    pub route: RouteIndex,
+    /// Its backends.
+    pub arms: Arms,
+}
 
 /// The matches of all routes, arranged for look-up.
 #[derive(Debug, Default)]
@@ -27,17 +36,18 @@ struct Prefixes {
 #[derive(Debug)]
 struct Entry {
     methods: Vec<Method>,
-    route: RouteIndex,
+    matched: Matched,
 }
 
 impl RouteTable {
-    /// Arranges the routes of a configuration. Routes without a match are flags only and left out.
+    /// Arranges the routes of a configuration. Flags take none and are left out.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let mut table = Self::default();
         for (route, definition) in config.routes.iter().enumerate() {
-            if let Some(rule) = &definition.matches {
-                table.insert(rule, route);
+            match definition.purpose {
+                Purpose::Traffic { ref matches, arms } => table.insert(matches, Matched { route, arms }),
+                Purpose::Flag { .. } => {}
             }
         }
         table
@@ -46,7 +56,7 @@ impl RouteTable {
     /// The route for a request: an exact host before any host, the longest prefix first, and within
     /// it one that names the method before one that takes any. `host` is without port.
     #[must_use]
-    pub fn find(&self, host: &str, path: &str, method: &Method) -> Option<RouteIndex> {
+    pub fn find(&self, host: &str, path: &str, method: &Method) -> Option<Matched> {
         let for_host = if self.by_host.is_empty() { None } else { self.prefixes_for(host) };
         for_host.and_then(|prefixes| prefixes.find(path, method)).or_else(|| self.any_host.find(path, method))
     }
@@ -59,7 +69,7 @@ impl RouteTable {
         }
     }
 
-    fn insert(&mut self, rule: &Match, route: RouteIndex) {
+    fn insert(&mut self, rule: &Match, matched: Matched) {
         let prefixes = match &rule.host {
             Some(host) => self.by_host.entry(host.clone()).or_default(),
             None => &mut self.any_host,
@@ -68,18 +78,18 @@ impl RouteTable {
             "/" => &mut prefixes.root,
             path => prefixes.by_prefix.entry(path.to_owned()).or_default(),
         };
-        entries.push(Entry { methods: rule.methods.clone(), route });
+        entries.push(Entry { methods: rule.methods.clone(), matched });
         // Those that name methods first: `false` sorts before `true`.
         entries.sort_by_key(|entry| entry.methods.is_empty());
     }
 }
 
 impl Prefixes {
-    fn find(&self, path: &str, method: &Method) -> Option<RouteIndex> {
+    fn find(&self, path: &str, method: &Method) -> Option<Matched> {
         let mut prefix = path;
         while !self.by_prefix.is_empty() && !prefix.is_empty() {
-            if let Some(route) = self.by_prefix.get(prefix).and_then(|entries| pick(entries, method)) {
-                return Some(route);
+            if let Some(matched) = self.by_prefix.get(prefix).and_then(|entries| pick(entries, method)) {
+                return Some(matched);
             }
             // Cut the last segment off; what is left of "/a" is "".
             prefix = &prefix[..prefix.rfind('/').unwrap_or(0)];
@@ -88,9 +98,9 @@ impl Prefixes {
     }
 }
 
-fn pick(entries: &[Entry], method: &Method) -> Option<RouteIndex> {
+fn pick(entries: &[Entry], method: &Method) -> Option<Matched> {
     let takes = |entry: &&Entry| entry.methods.is_empty() || entry.methods.contains(method);
-    entries.iter().find(takes).map(|entry| entry.route)
+    entries.iter().find(takes).map(|entry| entry.matched)
 }
 
 #[cfg(test)]
@@ -101,7 +111,7 @@ mod tests {
         let mut table = RouteTable::default();
         for (route, (host, path, methods)) in rules.iter().enumerate() {
             let rule = Match { host: host.map(Into::into), path: (*path).into(), methods: methods.to_vec() };
-            table.insert(&rule, route);
+            table.insert(&rule, Matched { route, arms: Arms { control: 0, candidate: 1 } });
         }
         table
     }
@@ -131,7 +141,11 @@ mod tests {
             ("api.example.com", "/", Method::GET, Some(0)),
         ];
         for (host, path, method, expected) in rows {
-            assert_eq!(table.find(host, path, &method), expected, "{host} {path} {method}");
+            assert_eq!(
+                table.find(host, path, &method).map(|matched| matched.route),
+                expected,
+                "{host} {path} {method}"
+            );
         }
     }
 

@@ -4,7 +4,9 @@ use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::Millis;
 use crate::domain::decision::Reason;
+use crate::domain::metric::Values;
 use crate::domain::percent::Percent;
+use crate::domain::phase::Phase;
 
 /// Records a ring holds for each worker: 100 ms of 40,000 requests a second.
 pub const RING_CAPACITY: usize = 4_096;
@@ -30,6 +32,14 @@ pub struct Record {
     pub status: u16,
     /// From arrival to the last byte.
     pub duration_micros: u64,
+    /// The phase that the route was in.
+    pub phase: Phase,
+    /// From arrival to the head of the response, if there was one.
+    pub first_byte_micros: Option<u64>,
+    /// Whether control answered because the candidate failed.
+    pub fell_back: bool,
+    /// What the answer that the user got told of the metrics.
+    pub values: Values,
     /// The tries, in order.
     pub attempts: [Option<Attempt>; 2],
     /// The user's statistical bucket, if there is a key.

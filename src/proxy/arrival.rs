@@ -29,7 +29,7 @@ use crate::domain::breaker::{Lease, Millis, View};
 use crate::domain::context::{Contexts, Keys};
 use crate::domain::decision::{self, Decision, Health, Reason};
 use crate::domain::fallback::Replay;
-use crate::live::{RouteIndex, Snapshot};
+use crate::live::{Matched, RouteIndex, Snapshot};
 
 /// Serves one request.
 pub(crate) async fn serve(
@@ -43,7 +43,7 @@ pub(crate) async fn serve(
     let (mut parts, incoming) = request.into_parts();
     let survey = headers::survey(&parts.headers);
     let request_id = headers::request_id(&mut parts.headers, new_request_id);
-    let (host, route) = match route(&snapshot, &parts, survey, &incoming) {
+    let (host, matched) = match route(&snapshot, &parts, survey, &incoming) {
         Ok(routed) => routed,
         Err(problem) => {
             let counters = worker.counters();
@@ -56,18 +56,19 @@ pub(crate) async fn serve(
             return Ok(problem.into_response(&request_id));
         }
     };
+    let route = matched.route;
     let trusted = peer.is_trusted(&snapshot);
     let shown = Shown { parts: &parts, trusted, claims: None, body: None };
     let who = identify(&worker, &snapshot, route, shown);
     let splits = snapshot.config().routes[route].policy.split_by;
     let asker = Asker { shown, peer: peer.address(), key: (splits, who.key.as_deref()) };
-    let Decided { decision, lease, pin } = decide(&worker, &snapshot, route, asker, who.override_arm, arrived);
+    let Decided { decision, lease, pin } = decide(&worker, &snapshot, matched, asker, who.override_arm, arrived);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
     headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
     let facts =
         RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: who.key, peer };
-    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, decision, facts));
+    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), matched, arrived, decision, facts));
     let exchange = Exchange {
         upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
         idempotent: parts.method.is_idempotent(),
@@ -92,14 +93,14 @@ fn route(
     parts: &Parts,
     survey: Survey,
     incoming: &Incoming,
-) -> Result<(HeaderValue, RouteIndex), Problem> {
+) -> Result<(HeaderValue, Matched), Problem> {
     let host = admission::check(parts, survey)?;
     if incoming.size_hint().lower() > snapshot.config().limits.max_body {
         return Err(Problem::ContentTooLarge);
     }
     let name = admission::without_port(&host);
-    let route = snapshot.table.find(name, parts.uri.path(), &parts.method).ok_or(Problem::NoRoute)?;
-    Ok((host, route))
+    let matched = snapshot.table.find(name, parts.uri.path(), &parts.method).ok_or(Problem::NoRoute)?;
+    Ok((host, matched))
 }
 
 /// Who asks, as far as the decision is concerned.
@@ -149,7 +150,7 @@ struct Decided {
 fn decide(
     worker: &Worker,
     snapshot: &Snapshot,
-    route: RouteIndex,
+    Matched { route, arms }: Matched,
     asker: Asker<'_>,
     override_arm: Option<Arm>,
     now: Instant,
@@ -170,14 +171,14 @@ fn decide(
     let contexts = &Contexts { keys, override_arm, pinned, facts: &attributes.facts };
     let (mut decision, health) = snapshot.decide(route, contexts, now);
     let pin = presented.and_then(|presented| presented.issue(&decision, definition, is_secure(asker.shown)));
-    let lease = lease(snapshot, route, (&mut decision, &health), contexts, now);
+    let lease = lease(snapshot, Matched { route, arms }, (&mut decision, &health), contexts, now);
     Decided { decision, lease, pin }
 }
 
 /// Takes the right to a probe where one is due; the decision then says so.
 fn lease(
     snapshot: &Snapshot,
-    route: RouteIndex,
+    Matched { route, arms }: Matched,
     (decision, health): (&mut Decision, &Health),
     contexts: &Contexts<'_>,
     now: Millis,
@@ -191,8 +192,8 @@ fn lease(
     if through.serve == Arm::Control {
         return None;
     }
-    let settings = &snapshot.config().backends[definition.candidate].breaker;
-    let lease = snapshot.backends[definition.candidate].state.lease(now, settings);
+    let settings = &snapshot.config().backends[arms.candidate].breaker;
+    let lease = snapshot.backends[arms.candidate].state.lease(now, settings);
     if lease.is_some() {
         decision.serve = Arm::Candidate;
         decision.reason = Reason::BreakerProbe;

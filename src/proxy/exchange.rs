@@ -29,6 +29,7 @@ use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{self, Lease, View};
 use crate::domain::decision::Reason;
 use crate::domain::fallback::{Cause, Situation};
+use crate::domain::metric::Values;
 use crate::live::Snapshot;
 
 /// The client is gone, or must go: the connection is closed without an answer.
@@ -112,7 +113,7 @@ impl Exchange {
     /// Asks one arm.
     async fn attempt(&mut self, arm: Arm, lease: Option<Lease>) -> Tried {
         let snapshot = Rc::clone(self.ledger.snapshot());
-        let index = self.ledger.route().backend(arm);
+        let index = self.ledger.arms().backend(arm);
         let (backend, live) = (&snapshot.config().backends[index], &snapshot.backends[index]);
         let now = self.now;
         let lease = match (arm, backend.breaker_for_control) {
@@ -198,7 +199,7 @@ impl Exchange {
             // Without it hyper sends GET and HEAD without their body.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let matched = route.matches.as_ref().map_or("", |rule| &rule.path);
+        let matched = route.matches().map_or("", |rule| &rule.path);
         let uri = upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path)
             .ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
         if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
@@ -212,7 +213,7 @@ impl Exchange {
         let now = self.now;
         let backend = self.ledger.backend(arm);
         let status = answer.response.status();
-        let score = respond::score(snapshot, self.ledger.route(), answer.response.headers());
+        let values = respond::measure(snapshot.meters.of(arm), answer.response.headers());
         let version = answer.response.version();
         let outcome = if status == StatusCode::TOO_MANY_REQUESTS {
             Outcome::TooMany
@@ -225,10 +226,10 @@ impl Exchange {
             && let Some(wait) =
                 respond::retry_after(answer.response.headers(), outcome == Outcome::TooMany, clock::timestamp())
         {
-            let index = self.ledger.route().backend(arm);
+            let index = self.ledger.arms().backend(arm);
             snapshot.backends[index].state.throttle(clock::millis(now + wait));
         }
-        self.ledger.first_byte(now, score);
+        self.ledger.first_byte(now, values);
         let unasked_upgrade = status == StatusCode::SWITCHING_PROTOCOLS && self.upgrade.is_none();
         if unasked_upgrade || headers::prepare_response(answer.response.headers_mut(), version).is_err() {
             return Tried::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer));
@@ -302,7 +303,7 @@ impl Exchange {
 
     fn settle_fixed(mut self, mut response: Response<Reply>) -> Response<Reply> {
         let now = self.now;
-        self.ledger.first_byte(now, None);
+        self.ledger.first_byte(now, Values::default());
         self.ledger.end(Outcome::Success, now);
         self.finish_head(response.status(), response.headers_mut());
         self.attach_ledger(response)

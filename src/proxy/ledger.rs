@@ -11,13 +11,14 @@ use http::{HeaderValue, Method, StatusCode};
 use super::headers::Peer;
 use super::worker::{Current, Worker};
 use crate::clock;
-use crate::config::model::{Backend, Route};
+use crate::config::model::{Arms, Backend, Route};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{Lease, Position};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::fallback::Cause;
-use crate::live::{BackendState, RouteIndex, RouteState};
+use crate::domain::metric::{MetricId, Values};
+use crate::live::{BackendState, Matched, RouteState};
 use crate::measure::counters::CodeClass;
 use crate::measure::{Attempt, Record, RouteCounters};
 use crate::telemetry::access::Line;
@@ -26,7 +27,7 @@ use crate::telemetry::access::Line;
 pub(crate) struct Ledger {
     worker: Rc<Worker>,
     snapshot: Current,
-    route: RouteIndex,
+    matched: Matched,
     arrived: Instant,
     /// What was decided.
     pub(crate) decision: Decision,
@@ -36,11 +37,15 @@ pub(crate) struct Ledger {
     pub(crate) reason: Reason,
     status: Option<StatusCode>,
     attempts: [Option<Attempt>; 2],
+    /// What the last attempt's answer told of the metrics.
+    values: Values,
     open: Option<OpenAttempt>,
     upstream_time: Duration,
     response_bytes: u64,
     fallback: Option<Cause>,
     request: RequestFacts,
+    /// When the head of the response went to the client.
+    first_byte_at: Option<Instant>,
     /// When the last byte of the answer came, once it has.
     finished_at: Option<Instant>,
 }
@@ -61,14 +66,14 @@ struct OpenAttempt {
     started: Instant,
     first_byte: Option<Instant>,
     lease: Option<Lease>,
-    score: Option<f64>,
+    values: Values,
 }
 
 impl Ledger {
     pub(crate) fn new(
         worker: Rc<Worker>,
         snapshot: Current,
-        route: RouteIndex,
+        matched: Matched,
         arrived: Instant,
         decision: Decision,
         request: RequestFacts,
@@ -77,18 +82,20 @@ impl Ledger {
         Self {
             worker,
             snapshot,
-            route,
+            matched,
             arrived,
             decision,
             served: decision.serve,
             reason: decision.reason,
             status: None,
             attempts: [None, None],
+            values: Values::default(),
             open: None,
             upstream_time: Duration::ZERO,
             response_bytes: 0,
             fallback: None,
             request,
+            first_byte_at: None,
             finished_at: None,
         }
     }
@@ -98,11 +105,15 @@ impl Ledger {
     }
 
     pub(crate) fn route(&self) -> &Route {
-        &self.snapshot.config().routes[self.route]
+        &self.snapshot.config().routes[self.matched.route]
+    }
+
+    pub(crate) const fn arms(&self) -> Arms {
+        self.matched.arms
     }
 
     pub(crate) fn backend(&self, arm: Arm) -> &Backend {
-        &self.snapshot.config().backends[self.route().backend(arm)]
+        &self.snapshot.config().backends[self.arms().backend(arm)]
     }
 
     pub(crate) const fn snapshot(&self) -> &Current {
@@ -120,14 +131,14 @@ impl Ledger {
 
     /// Begins an attempt. The caller has entered the backend's bulkhead; the ledger leaves it.
     pub(crate) fn begin(&mut self, arm: Arm, lease: Option<Lease>, now: Instant) {
-        self.open = Some(OpenAttempt { arm, started: now, first_byte: None, lease, score: None });
+        self.open = Some(OpenAttempt { arm, started: now, first_byte: None, lease, values: Values::default() });
     }
 
-    /// The response head of the present attempt came in.
-    pub(crate) fn first_byte(&mut self, now: Instant, score: Option<f64>) {
+    /// The response head of the present attempt came in, with what it tells of the metrics.
+    pub(crate) fn first_byte(&mut self, now: Instant, values: Values) {
         let Some(open) = &mut self.open else { return };
         open.first_byte = Some(now);
-        open.score = score;
+        open.values = values;
         let waited = now.saturating_duration_since(open.started);
         let arm = open.arm;
         self.upstream_time += waited;
@@ -137,7 +148,7 @@ impl Ledger {
     /// The present attempt ended. Without one, nothing happens.
     pub(crate) fn end(&mut self, outcome: Outcome, now: Instant) {
         let Some(open) = self.open.take() else { return };
-        let index = self.route().backend(open.arm);
+        let index = self.arms().backend(open.arm);
         let state = &self.snapshot.backends[index].state;
         state.leave();
         let settings = &self.snapshot.config().backends[index].breaker;
@@ -152,13 +163,19 @@ impl Ledger {
             outcome,
             first_byte_micros: open.first_byte.map(since_start),
             duration_micros: since_start(now),
-            score: open.score,
+            score: self.gate_metric().and_then(|metric| open.values.get(metric)),
         };
         if open.first_byte.is_none() {
             self.upstream_time += now.saturating_duration_since(open.started);
         }
         let slot = usize::from(self.attempts[0].is_some());
         self.attempts[slot] = Some(attempt);
+        // What the user got counts for the user; an earlier attempt's answer was thrown away.
+        self.values = open.values;
+    }
+
+    fn gate_metric(&self) -> Option<MetricId> {
+        self.route().quality_gate.as_ref().map(|gate| self.snapshot.meters.id(gate.metric))
     }
 
     /// The present attempt ended, and with it the whole request.
@@ -183,6 +200,7 @@ impl Ledger {
     /// The head of the response is about to go to the client.
     pub(crate) fn respond(&mut self, status: StatusCode, now: Instant) {
         self.status = Some(status);
+        self.first_byte_at = Some(now);
         let own = now.saturating_duration_since(self.arrived).saturating_sub(self.upstream_time);
         self.counters().overhead.record(own);
     }
@@ -197,7 +215,7 @@ impl Ledger {
     }
 
     fn route_state(&self) -> &RouteState {
-        &self.snapshot.routes[self.route]
+        &self.snapshot.routes[self.matched.route]
     }
 
     fn counters(&self) -> &RouteCounters {
@@ -217,6 +235,10 @@ impl Ledger {
             status: self.status.map_or(0, |status| status.as_u16()),
             duration_micros: micros(now.saturating_duration_since(self.arrived)),
             attempts: self.attempts,
+            phase: self.snapshot.phases[self.matched.route],
+            first_byte_micros: self.first_byte_at.map(|at| micros(at.saturating_duration_since(self.arrived))),
+            fell_back: self.fallback.is_some(),
+            values: self.values,
             statistical_bucket: self.decision.digest.map(|digest| digest.statistical_bucket()),
             user_sample: self.decision.digest.map(|digest| digest.user_sample()),
         }

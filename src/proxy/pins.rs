@@ -56,7 +56,7 @@ impl<'a> Presented<'a> {
             return None;
         }
         let token = self.pin.pins.sign(self.session, decision.assigned, self.now);
-        let path = route.matches.as_ref().map_or("/", |rule| &rule.path);
+        let path = route.matches().map_or("/", |rule| &rule.path);
         let path = if path.contains(';') { "/" } else { path };
         let (idle, secure) = (self.pin.pins.idle().as_secs(), if secure { "; Secure" } else { "" });
         let cookie = format!("{COOKIE}={token}; Path={path}; Max-Age={idle}; HttpOnly; SameSite=Lax{secure}");

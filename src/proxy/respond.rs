@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use super::headers::{SERVER_TIMING, X_POINTSMAN_ARM, X_POINTSMAN_REASON};
 use super::ledger::Ledger;
 use super::reply::Reply;
-use crate::config::model::{Backend, Endpoint, Expose, FixedAnswer, HostHeader, Route};
-use crate::live::Snapshot;
+use crate::config::model::{Backend, Endpoint, Expose, FixedAnswer, HostHeader};
+use crate::domain::metric::Values;
+use crate::live::ArmMeters;
 
 /// The longest that a backend can ask to be left alone.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
@@ -34,12 +35,15 @@ pub(crate) fn upstream_host(backend: &Backend, endpoint: &Endpoint, client: &Hea
     }
 }
 
-/// The value of the route's gate metric in a response, where there is one and it is a finite number.
-pub(crate) fn score(snapshot: &Snapshot, route: &Route, headers: &HeaderMap) -> Option<f64> {
-    let gate = route.quality_gate.as_ref()?;
-    let metric = &snapshot.config().metrics[gate.metric];
-    let value: f64 = headers.get(&metric.response_header)?.to_str().ok()?.trim().parse().ok()?;
-    value.is_finite().then_some(value)
+/// What the head of an answer tells of the metrics.
+pub(crate) fn measure(meters: &ArmMeters, headers: &HeaderMap) -> Values {
+    let mut values = Values::default();
+    for (metric, kind, name) in &meters.headers {
+        if let Some(value) = headers.get(name).and_then(|value| kind.read(value.to_str().ok()?)) {
+            values.put(*metric, value);
+        }
+    }
+    values
 }
 
 /// Fields in which LLM providers say when their limits are filled up again, each in its own way: OpenAI

@@ -138,23 +138,24 @@ impl ArmState {
     fn read(gateway: &Gateway, snapshot: &Snapshot, route: RouteIndex, arm: Arm) -> Self {
         let (definition, running) = (&snapshot.config().routes[route], &snapshot.routes[route]);
         let index = definition.backend(arm);
-        let (backend, state) = (&snapshot.config().backends[index], &snapshot.backends[index].state);
+        let backend = index.map(|index| (&snapshot.config().backends[index], &snapshot.backends[index].state));
         let totals = running.totals();
         let (attempts, failures) = totals.attempts_and_failures(arm);
         let recent = gateway.windows.summary(running.id);
         let recent = recent.arm(arm);
         let now = clock::now_millis();
-        let guarded = arm == Arm::Candidate || backend.breaker_for_control;
+        let guarded = backend.filter(|(backend, _)| arm == Arm::Candidate || backend.breaker_for_control);
         let gated = arm == Arm::Candidate && definition.quality_gate.is_some();
         Self {
-            backend: backend.name.to_string(),
+            backend: backend.map_or_else(String::new, |(backend, _)| backend.name.to_string()),
             requests: totals.served(arm),
             attempts,
             failures,
             p50_ms: recent.p50_ms,
             p95_ms: recent.p95_ms,
             quality: recent.quality,
-            breaker: guarded.then(|| Breaker::of(state.position(now), state.view(now, &backend.breaker))),
+            breaker: guarded
+                .map(|(backend, state)| Breaker::of(state.position(now), state.view(now, &backend.breaker))),
             gate: gated.then(|| running.gate()),
         }
     }

@@ -7,6 +7,7 @@ mod attribute;
 mod backend;
 mod condition;
 mod matches;
+mod metric;
 mod policy;
 mod relations;
 mod route;
@@ -93,7 +94,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let mut conditions = condition::Conditions::new(&known, &names.contexts, root.table("segments"));
     conditions.compile_segments();
     let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view)));
-    let metrics = all(metrics.iter().map(|(name, view)| server::metric(name, view)));
+    let metrics = metric::all(&root, &metrics);
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
     let mut built_routes: Vec<Option<Route>> =
         routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)).collect();
@@ -101,7 +102,11 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     relations::exclusive(&names, &routes, &built_routes);
     if routes.is_empty() {
         // An empty file is what a reader sees while an editor writes: never a reason to drop all routes.
-        root.error("routes", "there is no route", "add a table [routes.NAME] with `path`, `control` and `candidate`");
+        root.error(
+            "routes",
+            "there is no route",
+            "add a table [routes.NAME] with `path`, `control` and `candidate`, or a flag with `rollout` alone",
+        );
     }
     matches::conflicts(&routes);
     route::unused_backends(&backends, &routes);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 
 use crate::config::model::{
-    Backend, ContextIndex, Expose, HeaderChanges, MissingKey, Override, Pin, QualityGate, Route, Target,
+    Arms, Backend, ContextIndex, Expose, HeaderChanges, Match, MissingKey, Override, Pin, Purpose, QualityGate, Route,
+    Target,
 };
 use crate::config::parse;
 use crate::config::view::View;
@@ -44,6 +45,7 @@ pub(super) fn route(
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
     let fallback = fallback_of(&view.table("fallback"));
     matches::ask_for_replay(view, matches.as_ref());
+    let purpose = purpose(view, matches, (control, candidate));
     let missing_key = match view.word("missing_key") {
         Some("control") => Some(MissingKey::Control),
         Some("cookie") => Some(MissingKey::Cookie),
@@ -60,10 +62,8 @@ pub(super) fn route(
     };
     Some(Route {
         name: Arc::from(name),
-        matches,
+        purpose: purpose?,
         deadline: view.duration("deadline"),
-        control: control?,
-        candidate: candidate?,
         policy: policy?,
         missing_key: missing_key?,
         override_header: transpose(override_header)?,
@@ -77,6 +77,38 @@ pub(super) fn route(
     })
 }
 
+/// What the route is there for. With `path` both backends must be named; without it, nothing that a proxied
+/// request would notice has an effect.
+fn purpose(view: &View<'_>, matches: Option<Match>, backends: (Option<usize>, Option<usize>)) -> Option<Purpose> {
+    let (control, candidate) = backends;
+    if view.is_typed("path") {
+        for key in ["control", "candidate"].into_iter().filter(|key| !view.is_typed(key)) {
+            let help = "a route with `path` names both backends; without `path` it is a flag that needs none";
+            view.error_at(view.place("path"), key, format!("`path` without `{key}`"), help);
+        }
+        return Some(Purpose::Traffic { matches: matches?, arms: Arms { control: control?, candidate: candidate? } });
+    }
+    for key in PROXIED_ONLY.into_iter().filter(|key| view.is_typed(key)) {
+        view.warning(key, format!("`{key}` without `path`"), "a flag proxies nothing, so this changes nothing");
+    }
+    let named_well = |key: &str, index: Option<usize>| index.is_some() || !view.is_typed(key);
+    let whole = named_well("control", control) && named_well("candidate", candidate);
+    whole.then_some(Purpose::Flag { control, candidate })
+}
+
+/// Keys that act on requests and their answers, and on nothing else.
+const PROXIED_ONLY: [&str; 9] = [
+    "override",
+    "pin",
+    "missing_key",
+    "deadline",
+    "request_headers",
+    "response_headers",
+    "quality_gate",
+    "fallback",
+    "expose",
+];
+
 /// Of a part that may be left out (outer) and may have a mistake (inner), the part or the mistake.
 fn transpose<T>(part: Option<Option<T>>) -> Option<Option<T>> {
     part.map_or(Some(None), |part| part.map(Some))
@@ -88,7 +120,7 @@ fn off(view: &View<'_>, control: Option<usize>, candidate: Option<usize>, backen
         let backend = index.and_then(|index| backends.get(index)).and_then(Option::as_ref);
         backend.is_some_and(|backend| matches!(backend.target, Target::Off))
     };
-    if is_off(control) {
+    if is_off(control) && view.is_typed("path") {
         view.error("control", "a backend whose `url` is empty", "only a candidate can be off: nobody would answer");
     }
     if is_off(candidate) {

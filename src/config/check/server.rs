@@ -2,9 +2,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use crate::config::model::{
-    Admin, Better, ContextKind, Limits, Listen, Log, Metric, Observe, Role, Shutdown, Source, Token,
-};
+use crate::config::model::{Admin, ContextKind, Limits, Listen, Log, Observe, Role, Shutdown, Source, Token};
 use crate::config::parse;
 use crate::config::view::View;
 
@@ -134,22 +132,4 @@ fn source_of(context: &View<'_>, view: &View<'_>) -> Option<Source> {
 
 pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"=;,&\"#".contains(&byte))
-}
-
-pub(super) fn metric(name: &str, view: &View<'_>) -> Option<Metric> {
-    // `value` is the only kind there is so far.
-    view.word("kind");
-    let better = match view.word("better") {
-        Some("higher") => Some(Better::Higher),
-        Some("lower") => Some(Better::Lower),
-        Some(_) | None => None,
-    };
-    let response_header = view.table("from").header_name("response_header");
-    Some(Metric {
-        name: name.to_owned(),
-        description: view.text("description")?.to_owned(),
-        unit: view.text("unit")?.to_owned(),
-        better: better?,
-        response_header: response_header?,
-    })
 }

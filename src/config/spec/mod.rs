@@ -5,6 +5,7 @@
 //! and the list of keys that need a restart are all made from it, so they cannot disagree.
 
 mod backends;
+mod metrics;
 mod routes;
 mod server;
 
@@ -100,6 +101,8 @@ pub enum Leaf {
     Condition,
     /// A string, a number, `true` or `false`, or a list of strings.
     Constant,
+    /// Any value, turned into JSON. TOML has no `null` and JSON no dates.
+    Json,
 }
 
 impl Key {
@@ -140,7 +143,13 @@ impl Leaf {
     pub const fn is_text(&self) -> bool {
         !matches!(
             self,
-            Self::Integer(..) | Self::Float(..) | Self::Bool | Self::Status | Self::Condition | Self::Constant
+            Self::Integer(..)
+                | Self::Float(..)
+                | Self::Bool
+                | Self::Status
+                | Self::Condition
+                | Self::Constant
+                | Self::Json
         )
     }
 }
@@ -250,3 +259,4 @@ const SECRET: Kind = Kind::Leaf(Leaf::Secret);
 const FILE: Kind = Kind::Leaf(Leaf::File);
 const CONDITION: Kind = Kind::Leaf(Leaf::Condition);
 const CONSTANT: Kind = Kind::Leaf(Leaf::Constant);
+const JSON: Kind = Kind::Leaf(Leaf::Json);

@@ -2,7 +2,7 @@
 
 use super::{
     ADDRESS, BOOL, CONDITION, CONSTANT, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND,
-    SECRET, TEXT, WAIT_OR_NONE, backends, duration, float, integer, routes, size, word, words,
+    SECRET, TEXT, WAIT_OR_NONE, backends, duration, float, integer, metrics, routes, size, word, words,
 };
 
 /// The whole file.
@@ -16,7 +16,7 @@ pub static ROOT: &[Key] = &[
     Key::new("state", Kind::Table(STATE), "Where the state of rollouts is kept."),
     Key::new("contexts", Kind::Named(CONTEXT), "Who asks, by kind. Without any, `user` is read from `x-user-id`."),
     Key::new("segments", Kind::Table(SEGMENTS), "Conditions with a name, which routes and each other refer to."),
-    Key::new("metrics", Kind::Named(METRIC), "What is measured of the answers."),
+    Key::new("metrics", Kind::Named(metrics::METRIC), "What is measured of the answers."),
     Key::new("backends", Kind::Named(backends::BACKEND), "The upstreams."),
     Key::new("routes", Kind::Named(routes::ROUTE), "Which requests are split, between which backends, and how."),
     Key::later("judge", "A webhook that scores answers."),
@@ -141,27 +141,4 @@ const SOURCE: &[Key] = &[
     Key::new("query", TEXT, "A query parameter."),
     Key::later("jwt", "A claim of a token."),
     Key::later("json", "A pointer into the request body."),
-];
-
-const METRIC: &[Key] = &[
-    Key::new(
-        "kind",
-        words(&["value"], &["occurrence", "count", "ratio"]),
-        "What it is: `value`, a number for each answer.",
-    )
-    .required(),
-    Key::new("better", word(&["higher", "lower"]), "Which direction is good.").required(),
-    Key::new("unit", TEXT, "For people: `ms`, `USD`.").or(""),
-    Key::new("description", TEXT, "In words.").or(""),
-    Key::new("from", Kind::Table(METRIC_SOURCE), "Where it is read.").required(),
-    Key::later("tags", "Tags."),
-];
-
-const METRIC_SOURCE: &[Key] = &[
-    Key::new("response_header", HEADER_NAME, "The response header that carries it.").required(),
-    Key::later("response_json", "A pointer into the response."),
-    Key::later("event", "An event."),
-    Key::later("usage", "Tokens and cost of a language model's answer."),
-    Key::later("value", "A pointer into the event."),
-    Key::later("where", "Which events count."),
 ];

@@ -57,10 +57,6 @@ fn process() {
             "attribute that comes later",
             "[contexts.user]\nkey = [{ header = \"x-a\" }]\ntier = { jwt = \"/tier\" }\nquery = { json = \"/query\" }\n",
         ),
-        (
-            "metric of a kind that comes later",
-            "[metrics.m]\nkind = \"count\"\nbetter = \"higher\"\nfrom = { event = \"e\" }\n",
-        ),
         ("metric without anything", "[metrics.m]\n"),
         (
             "name with capitals",
@@ -113,6 +109,8 @@ fn routes() {
     let rows = [
         ("unknown backends", "path = \"/\"\ncontrol = \"aa\"\ncandidate = \"zebra\"\n"),
         ("no arms", "path = \"/\"\n"),
+        ("a path with one backend", "path = \"/\"\ncandidate = \"b\"\n"),
+        ("a flag of a backend that is not there", "candidate = \"bb\"\n"),
         ("relative path", "path = \"query\"\ncontrol = \"a\"\ncandidate = \"b\"\n"),
         ("path with query", "path = \"/a?b\"\ncontrol = \"a\"\ncandidate = \"b\"\n"),
         ("host with port", "path = \"/\"\nhost = \"a:80\"\ncontrol = \"a\"\ncandidate = \"b\"\n"),
@@ -198,7 +196,8 @@ fn a_file_that_is_not_there_and_one_that_is_no_text() {
 #[test]
 fn warnings() {
     let text = "[backends.a]\nurl = \"\"\ntls = { insecure = true }\n[backends.b]\nurl = \"http://b\"\n[backends.c]\nurl = \"http://c\"\n\
-                [routes.r]\npath = \"/\"\ncontrol = \"b\"\ncandidate = \"a\"\n[routes.s]\ncontrol = \"b\"\ncandidate = \"b\"\n";
+                [routes.r]\npath = \"/\"\ncontrol = \"b\"\ncandidate = \"a\"\n[routes.s]\ncontrol = \"b\"\ncandidate = \"b\"\n\
+                [routes.t]\ndeadline = \"1s\"\nfallback = { replay = \"always\" }\n";
     let loaded = good(text, &[]);
     assert!(!loaded.config.routes[0].policy.enabled);
     insta::assert_snapshot!(report::render(&loaded.warnings, report::Style::Plain));
@@ -209,4 +208,35 @@ fn mistakes_as_json() {
     let report = load_text("[listen]\nthread = 1\n", "gateway.toml", &BTreeMap::new()).unwrap_err();
     let list: Vec<_> = report.diagnostics.iter().map(Diagnostic::to_json).collect();
     insta::assert_json_snapshot!(list);
+}
+
+#[test]
+fn metrics() {
+    let metric =
+        |kind: &str, from: &str| format!("[metrics.m]\nkind = {kind:?}\nbetter = \"higher\"\nfrom = {{ {from} }}\n");
+    let many: String = (0..13)
+        .map(|n| metric("value", "response_json = \"/a\"").replace("metrics.m", &format!("metrics.m{n}")))
+        .collect();
+    let texts = [
+        ("no place", metric("value", "")),
+        ("two places", metric("value", "usage = \"cost\", response_header = \"x-a\"")),
+        ("a kind that there is not", metric("histogram", "usage = \"cost\"")),
+        ("no pointer", metric("value", "response_json = \"score\"")),
+        ("a value from an event without its place", metric("value", "event = \"paid\"")),
+        ("the name of an event", metric("count", "event = \"two words\"")),
+        ("a filter that is no table", metric("count", "event = \"paid\", where = true")),
+        ("a filter without an event", metric("value", "usage = \"cost\", where = { a = 1 }")),
+        ("an unknown use", metric("value", "usage = \"tokens\"")),
+        ("a ratio of one", metric("ratio", "ratio = [\"errors\"]")),
+        ("a ratio of what there is not", metric("ratio", "ratio = [\"erors\", \"requests\"]")),
+        ("a ratio of itself", metric("ratio", "ratio = [\"m\", \"requests\"]")),
+        ("a ratio of another kind", metric("value", "ratio = [\"errors\", \"requests\"]")),
+        ("a ratio from a header", metric("ratio", "response_header = \"x-a\"")),
+        ("an arm with two places", metric("value", "control = { usage = \"cost\", response_header = \"x-a\" }")),
+        ("an arm without a place", metric("value", "control = { usage = \"cost\" }")),
+        ("a name of the gateway's own", metric("value", "usage = \"cost\"").replace("metrics.m", "metrics.latency")),
+        ("more than a request can carry", many),
+    ];
+    let rows: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    insta::assert_snapshot!(messages(&rows, |lines| format!("{lines}{BACKENDS}{ROUTE}")));
 }

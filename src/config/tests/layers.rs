@@ -63,7 +63,7 @@ fn the_environment_sets_values_of_every_type() {
     );
     let config = &loaded.config;
     assert_eq!((config.listen.threads, config.listen.address.port()), (2, 1));
-    assert_eq!(config.routes[0].matches.as_ref().unwrap().methods, [http::Method::GET]);
+    assert_eq!(config.routes[0].matches().unwrap().methods, [http::Method::GET]);
     assert_eq!(&*config.routes[0].policy.salt, "123");
     assert_eq!(config.backends[0].timeouts.connect.as_secs(), 3);
     let (name, value) = &config.backends[1].headers[0];

@@ -50,7 +50,7 @@ fn the_schema_refuses_mistakes_of_shape() {
         "[shutdown]\ndrain_delay = 5\n",
         "[shutdown]\ndrain_delay = \"5\"\n",
         "[limits]\nmax_body = \"many\"\n",
-        "[routes.r]\ncontrol = \"a\"\n",
+        "[routes.r]\npath = \"/\"\ncontrol = 1\n",
         "[routes.R]\ncontrol = \"a\"\ncandidate = \"b\"\n",
         "[routes.r]\ncontrol = \"a\"\ncandidate = \"b\"\nforced = \"c\"\n",
         "[routes.r]\ncontrol = \"a\"\ncandidate = \"b\"\nguards = []\n",

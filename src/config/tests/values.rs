@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::super::node::{Node, Origin, Value};
 use super::super::parse;
 use super::*;
+use crate::config::model::Purpose;
+use crate::domain::Arm;
 
 fn text(text: &str) -> Node {
     Node::new(Value::Text(text.to_owned()), Origin::Default)
@@ -152,10 +154,11 @@ fn the_example_becomes_what_it_says() {
     let route = &config.routes[0];
     assert_eq!((&*route.name, &*route.policy.salt), ("answers", "answers"));
     assert!(!route.policy.enabled, "an empty URL turns the candidate off");
-    assert_eq!(&*config.backends[route.control].name, "perplexity");
-    assert_eq!(config.backends[route.control].headers[0].1.to_str().unwrap(), "Bearer k");
-    assert!(config.backends[route.candidate].breaker_for_control);
-    assert!(!config.backends[route.control].breaker_for_control);
+    let (control, candidate) = (route.backend(Arm::Control).unwrap(), route.backend(Arm::Candidate).unwrap());
+    assert_eq!(&*config.backends[control].name, "perplexity");
+    assert_eq!(config.backends[control].headers[0].1.to_str().unwrap(), "Bearer k");
+    assert!(config.backends[candidate].breaker_for_control);
+    assert!(!config.backends[control].breaker_for_control);
     assert_eq!(config.contexts[route.policy.split_by].key.len(), 2);
     assert_eq!(route.policy.targeting.rules.len(), 2);
 }
@@ -177,4 +180,63 @@ fn a_ratio_is_a_percentage_of_a_hundred() {
     let ratio = good(&text, &[]).config.backends[0].breaker.ratio.unwrap();
     assert!((ratio.failure_ratio.get() - 50.0).abs() < f64::EPSILON);
     assert_eq!((ratio.min_requests, ratio.window), (20, Duration::from_secs(30)));
+}
+
+#[test]
+fn a_route_without_a_path_is_a_flag_with_as_many_backends_as_it_names() {
+    let rows = [
+        ("", (None, None)),
+        ("control = \"a\"\n", (Some(0), None)),
+        ("candidate = \"b\"\n", (None, Some(1))),
+        ("control = \"a\"\ncandidate = \"b\"\n", (Some(0), Some(1))),
+    ];
+    for (lines, (control, candidate)) in rows {
+        let config = good(&format!("{BACKENDS}{ROUTE}[routes.a-flag]\n{lines}rollout.percent = 5\n"), &[]).config;
+        assert_eq!(config.routes[0].purpose, Purpose::Flag { control, candidate }, "{lines}");
+        assert_eq!(config.routes[0].backend(Arm::Candidate), candidate);
+        assert!(config.routes[0].matches().is_none() && config.routes[1].matches().is_some());
+    }
+}
+
+#[test]
+fn flags_need_no_backend_at_all() {
+    let loaded = good("[routes.a]\n[routes.b]\nrollout.percent = 5\n", &[]);
+    assert_eq!((loaded.config.routes.len(), loaded.config.backends.len()), (2, 0));
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn a_flag_is_off_while_the_url_of_its_candidate_is_empty() {
+    let config = good("[backends.b]\nurl = \"\"\n[routes.a]\ncontrol = \"b\"\ncandidate = \"b\"\n", &[]).config;
+    assert!(!config.routes[0].policy.enabled);
+}
+
+#[test]
+fn any_value_becomes_json() {
+    use serde_json::json;
+
+    let parsed = |text: &str| {
+        let source = node::Source { name: String::new(), kind: node::SourceKind::File, text: text.to_owned() };
+        parse::json(&node::parse_value(&std::sync::Arc::new(source)).unwrap()).ok()
+    };
+    let rows = [
+        (r#""text""#, Some(json!("text"))),
+        ("7", Some(json!(7))),
+        ("0.5", Some(json!(0.5))),
+        ("true", Some(json!(true))),
+        ("[1, \"a\", [false]]", Some(json!([1, "a", [false]]))),
+        ("{ b = { c = 1 }, a = [] }", Some(json!({"a": [], "b": {"c": 1}}))),
+        ("nan", None),
+        ("[inf]", None),
+        ("2026-11-21", Some(json!("2026-11-21"))),
+        ("2026-11-21 08:00:00Z", Some(json!("2026-11-21T08:00:00Z"))),
+        ("{ at = [08:00:00] }", Some(json!({"at": ["08:00:00"]}))),
+        ("{ a = 99999999999999999999 }", None),
+    ];
+    for (typed, expected) in rows {
+        assert_eq!(parsed(typed), expected, "{typed}");
+    }
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(parsed(&deep(32)).is_some());
+    assert_eq!(parsed(&deep(33)), None);
 }

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
-use crate::domain::{breaker, quality};
+use crate::domain::{Arm, breaker, quality};
 use crate::live::fixture::{Fixture, applied, refused, text};
 
 /// A fixture whose reloader does not wait for writers.
@@ -295,7 +295,7 @@ fn racing_writers_end_with_what_the_file_says() {
 fn what_belongs_to_names_survives() {
     let fixture = hurried("");
     let before = fixture.live.snapshot();
-    let candidate = before.config().routes[0].candidate;
+    let candidate = before.config().routes[0].backend(Arm::Candidate).unwrap();
     let (state, settings) = (&before.backends[candidate].state, &before.config().backends[candidate].breaker);
     for _ in 0..3 {
         state.record(None, breaker::Outcome::Failure, 1_000, settings);
@@ -312,7 +312,7 @@ fn what_belongs_to_names_survives() {
 
     let after = fixture.live.snapshot();
     let route = after.route_named("answers").unwrap();
-    let backend = &after.backends[after.config().routes[route].candidate];
+    let backend = &after.backends[after.config().routes[route].backend(Arm::Candidate).unwrap()];
     assert!(Arc::ptr_eq(&backend.state, state));
     assert!(Arc::ptr_eq(&after.routes[route], &before.routes[0]));
     assert_eq!(backend.state.position(1_001), breaker::Position::Open);

@@ -1,0 +1,199 @@
+//! One cell: sums in all, by bucket of users, and the distribution of times.
+
+use super::super::sketch::Sketch;
+use super::super::window::Mergeable as _;
+
+/// Buckets of users; see `assignment::Digest::statistical_bucket`.
+pub const STATISTICAL_BUCKETS: usize = 1024;
+/// Buckets of users that share one distribution of times, so that quantiles have a variance, too.
+pub const COARSE_BUCKETS: usize = 64;
+
+/// Count, sum and sum of squares.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sums {
+    /// How many values: the denominator of a mean.
+    pub count: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// The sum of their squares.
+    pub squares: f64,
+}
+
+impl Sums {
+    fn add(&mut self, value: f64) {
+        self.merge(&Self { count: 1.0, sum: value, squares: value * value });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.squares += other.squares;
+    }
+
+    /// The mean; `None` without values.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0.0).then(|| self.sum / self.count)
+    }
+}
+
+/// Sums over buckets as clusters, as ratio and delta method need them (statistics: Deng, Knoblich, Lu,
+/// *Applying the Delta Method in Metric Analytics*, KDD 2018, arXiv 1803.06336).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Moments {
+    /// Buckets with a value.
+    pub clusters: f64,
+    /// Sum of counts.
+    pub d: f64,
+    /// Sum of sums.
+    pub s: f64,
+    /// Sum of squared counts.
+    pub dd: f64,
+    /// Sum of squared sums.
+    pub ss: f64,
+    /// Sum of products.
+    pub sd: f64,
+}
+
+impl Moments {
+    /// The ratio of sums and its variance between clusters; `None` for fewer than two clusters.
+    #[must_use]
+    pub fn ratio(&self) -> Option<(f64, f64)> {
+        let k = self.clusters;
+        if k < 2.0 || self.d <= 0.0 {
+            return None;
+        }
+        let ratio = self.s / self.d;
+        let mean = self.d / k;
+        // The residuals S - R D add up to zero, so their squares are all that is needed.
+        let residuals = self.ss - 2.0 * ratio * self.sd + ratio * ratio * self.dd;
+        Some((ratio, residuals.max(0.0) / ((k - 1.0) * k * mean * mean)))
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cell {
+    pub(super) total: Sums,
+    /// Empty until the first value with a bucket.
+    pub(super) buckets: Vec<Sums>,
+    /// Empty until the first time; one in all after compaction.
+    pub(super) times: Vec<Sketch>,
+    changed: bool,
+}
+
+impl Cell {
+    /// Bytes of a cell with buckets and without times.
+    pub(super) const BYTES_WITHOUT_TIMES: usize = size_of::<Self>() + STATISTICAL_BUCKETS * size_of::<Sums>();
+    /// Bytes of a cell with everything.
+    pub(super) const MAX_BYTES: usize = Self::BYTES_WITHOUT_TIMES + COARSE_BUCKETS * Sketch::MAX_BYTES;
+
+    pub(super) fn add(&mut self, bucket: Option<u16>, value: f64, timed: bool) {
+        self.changed = true;
+        self.total.add(value);
+        if let Some(bucket) = bucket.map(usize::from).filter(|bucket| *bucket < STATISTICAL_BUCKETS) {
+            if self.buckets.is_empty() {
+                self.buckets = vec![Sums::default(); STATISTICAL_BUCKETS];
+            }
+            self.buckets[bucket].add(value);
+        }
+        if timed {
+            if self.times.is_empty() {
+                let shared = if bucket.is_some() { COARSE_BUCKETS } else { 1 };
+                self.times = vec![Sketch::default(); shared];
+            }
+            let coarse = usize::from(bucket.unwrap_or(0)) % self.times.len();
+            self.times[coarse].add(value.max(0.0) as u64);
+        }
+    }
+
+    /// Everything in it, bucket or not.
+    #[must_use]
+    pub const fn total(&self) -> &Sums {
+        &self.total
+    }
+
+    /// By bucket; empty where nobody was drawn.
+    #[must_use]
+    pub fn buckets(&self) -> &[Sums] {
+        &self.buckets
+    }
+
+    /// Over its buckets as clusters.
+    #[must_use]
+    pub fn moments(&self) -> Moments {
+        let used = self.buckets.iter().filter(|sums| sums.count > 0.0);
+        used.fold(Moments::default(), |all, Sums { count, sum, .. }| Moments {
+            clusters: all.clusters + 1.0,
+            d: all.d + count,
+            s: all.s + sum,
+            dd: all.dd + count * count,
+            ss: all.ss + sum * sum,
+            sd: all.sd + sum * count,
+        })
+    }
+
+    /// The distribution of its times, if it keeps one.
+    #[must_use]
+    pub fn times(&self) -> Option<Sketch> {
+        let (first, rest) = self.times.split_first()?;
+        let mut all = first.clone();
+        rest.iter().for_each(|other| all.merge(other));
+        Some(all)
+    }
+
+    /// Its times by coarse bucket of users; one in all once it is compacted.
+    #[must_use]
+    pub fn times_by_bucket(&self) -> &[Sketch] {
+        &self.times
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.changed = true;
+        self.total.merge(&other.total);
+        if self.buckets.is_empty() {
+            self.buckets.clone_from(&other.buckets);
+        } else {
+            self.buckets.iter_mut().zip(&other.buckets).for_each(|(sums, more)| sums.merge(more));
+        }
+        if self.times.is_empty() {
+            self.times.clone_from(&other.times);
+        } else if self.times.len() == other.times.len() {
+            self.times.iter_mut().zip(&other.times).for_each(|(sketch, more)| sketch.merge(more));
+        } else if let Some(more) = other.times() {
+            self.compact();
+            self.times.iter_mut().for_each(|sketch| sketch.merge(&more));
+        }
+    }
+
+    /// Joins the distributions of all users into one.
+    pub(super) fn compact(&mut self) {
+        if self.times.len() > 1
+            && let Some(all) = self.times()
+        {
+            self.times = vec![all];
+            self.changed = true;
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let times: usize = self.times.iter().map(Sketch::bytes).sum();
+        size_of::<Self>() + self.buckets.len() * size_of::<Sums>() + times
+    }
+
+    pub(super) const fn keeps_times(&self) -> bool {
+        !self.times.is_empty()
+    }
+
+    pub(super) const fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    pub(super) const fn settle(&mut self) {
+        self.changed = false;
+    }
+
+    pub(super) const fn of(total: Sums, buckets: Vec<Sums>, times: Vec<Sketch>) -> Self {
+        Self { total, buckets, times, changed: false }
+    }
+}

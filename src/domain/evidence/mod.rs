@@ -1,0 +1,181 @@
+//! Evidence: what the arms did, added up so that it can be compared honestly.
+//!
+//! One [`RouteEvidence`] a route. A [`Cell`] holds one metric of one arm in one phase and stratum, by
+//! 1024 buckets of users: users in different buckets are independent, so the spread between buckets
+//! tells the variance without a record of any user (Chamandy, Muralidharan, Najmi, Naidu: *Estimating
+//! Uncertainty for Massive Data Streams*, 2012). It draws no conclusions.
+//!
+//! Invariants: cells only add up, so replicas and restarts merge by addition; only what a hash drew is
+//! in a cell with buckets; memory stays within [`BUDGET`].
+
+mod cell;
+mod codec;
+mod sample;
+
+use std::collections::BTreeMap;
+
+pub use cell::{COARSE_BUCKETS, Cell, Moments, STATISTICAL_BUCKETS, Sums};
+pub use codec::{CodecError, Kept, decode, encode};
+pub use sample::{MAX_SAMPLE, UserSample, Users};
+
+use super::Arm;
+use super::phase::Phase;
+
+/// Bytes of one route's evidence.
+pub const BUDGET: usize = 16 << 20;
+
+/// How the arm of a user came about; users of different strata are never pooled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stratum {
+    /// Not drawn: forced, targeted, overridden, ineligible. Counted, never compared.
+    Fixed,
+    /// Drawn by the rollout's percentage.
+    Rollout,
+    /// Drawn by the percentage of the rule with this index.
+    Rule(u16),
+}
+
+/// Which cell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CellKey {
+    /// The phase.
+    pub phase: Phase,
+    /// The stratum.
+    pub stratum: Stratum,
+    /// The arm.
+    pub arm: Arm,
+    /// The metric's name; the gateway's own begin with `gateway.`, which no name in a file can.
+    pub metric: Box<str>,
+}
+
+/// One value for a cell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observation {
+    /// The user's statistical bucket; `None` without a key.
+    pub bucket: Option<u16>,
+    /// The value.
+    pub value: f64,
+}
+
+/// The evidence of one route.
+#[derive(Debug, Default)]
+pub struct RouteEvidence {
+    cells: BTreeMap<CellKey, Cell>,
+    /// Users that were assigned, by phase.
+    users: BTreeMap<Phase, UserSample>,
+    bytes: usize,
+    /// Observations that found no room.
+    pub dropped: u64,
+}
+
+impl RouteEvidence {
+    /// Adds a value. With `timed`, its distribution is kept, too (values in microseconds).
+    pub fn observe(&mut self, key: &CellKey, observation: Observation, timed: bool) {
+        if !self.cells.contains_key(key) && !self.make_room(key) {
+            self.dropped += 1;
+            return;
+        }
+        // Means are worth more than distributions: where room is short, these are left out.
+        let room = self.bytes + Cell::MAX_BYTES <= BUDGET;
+        // What no hash drew, and who has no key, belongs to no bucket.
+        let bucket = observation.bucket.filter(|_| key.stratum != Stratum::Fixed);
+        self.with_cell(key, |cell| cell.add(bucket, observation.value, timed && (room || cell.keeps_times())));
+    }
+
+    fn with_cell(&mut self, key: &CellKey, change: impl FnOnce(&mut Cell)) {
+        let (before, cell) = match self.cells.get_mut(key) {
+            Some(cell) => (cell.bytes(), cell),
+            None => (0, self.cells.entry(key.clone()).or_default()),
+        };
+        change(cell);
+        self.bytes = self.bytes - before + cell.bytes();
+    }
+
+    /// Notes that a user was assigned an arm, by the user's sample.
+    pub fn assign(&mut self, phase: Phase, sample: u64, arm: Arm) {
+        self.with_users(phase, |users| users.add(sample, arm));
+    }
+
+    fn with_users(&mut self, phase: Phase, change: impl FnOnce(&mut UserSample)) {
+        let users = self.users.entry(phase).or_default();
+        let before = users.bytes();
+        change(users);
+        self.bytes = self.bytes - before + users.bytes();
+    }
+
+    /// The cells, in the order of their keys.
+    pub fn cells(&self) -> impl Iterator<Item = (&CellKey, &Cell)> {
+        self.cells.iter()
+    }
+
+    /// One cell.
+    #[must_use]
+    pub fn cell(&self, key: &CellKey) -> Option<&Cell> {
+        self.cells.get(key)
+    }
+
+    /// The users of each phase.
+    pub fn users(&self) -> impl Iterator<Item = (Phase, &UserSample)> {
+        self.users.iter().map(|(phase, users)| (*phase, users))
+    }
+
+    /// Adds what another process, or an earlier one, has seen.
+    pub fn merge_cell(&mut self, key: &CellKey, other: &Cell) {
+        self.with_cell(key, |cell| cell.merge(other));
+    }
+
+    /// Adds the users that another process, or an earlier one, has seen.
+    pub fn merge_users(&mut self, phase: Phase, other: &UserSample) {
+        self.with_users(phase, |users| users.merge(other));
+    }
+
+    /// Bytes in use, as far as they grow.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keys whose cells have changed since they were last taken, with the cells.
+    pub fn take_changed(&mut self) -> Vec<(CellKey, Cell)> {
+        let changed = self.cells.iter_mut().filter(|(_, cell)| cell.is_changed());
+        changed
+            .map(|(key, cell)| {
+                cell.settle();
+                (key.clone(), cell.clone())
+            })
+            .collect()
+    }
+
+    /// Phases whose users have changed since they were last taken, with the users.
+    pub fn take_changed_users(&mut self) -> Vec<(Phase, UserSample)> {
+        let changed = self.users.iter_mut().filter(|(_, users)| users.is_changed());
+        changed
+            .map(|(phase, users)| {
+                users.settle();
+                (*phase, users.clone())
+            })
+            .collect()
+    }
+
+    /// Makes room for a new cell: distributions of other phases go first, since their means are kept.
+    fn make_room(&mut self, key: &CellKey) -> bool {
+        if self.bytes + Cell::BYTES_WITHOUT_TIMES <= BUDGET {
+            return true;
+        }
+        let Self { cells, bytes, .. } = self;
+        for (other, cell) in cells {
+            if other.phase != key.phase {
+                let before = cell.bytes();
+                cell.compact();
+                *bytes = *bytes - before + cell.bytes();
+            }
+            if *bytes + Cell::BYTES_WITHOUT_TIMES <= BUDGET {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;

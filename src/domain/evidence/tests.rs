@@ -1,0 +1,151 @@
+use super::codec::Kept;
+use super::*;
+use crate::domain::assignment::Digest;
+use proptest::prelude::*;
+
+fn key(phase: u32, stratum: Stratum, metric: &str) -> CellKey {
+    CellKey { phase: Phase(phase), stratum, arm: Arm::Candidate, metric: metric.into() }
+}
+
+fn of(values: &[(u16, f64)]) -> Cell {
+    let mut evidence = RouteEvidence::default();
+    let key = key(1, Stratum::Rollout, "m");
+    for (bucket, value) in values {
+        evidence.observe(&key, Observation { bucket: Some(*bucket), value: *value }, true);
+    }
+    evidence.cell(&key).cloned().unwrap_or_default()
+}
+
+#[test]
+fn the_variance_of_a_ratio_is_that_of_the_delta_method() {
+    // S and D by cluster; the known answer stands with its derivation in Deng, Knoblich, Lu (2018).
+    let clusters = [(1.0, 10), (0.0, 4), (2.0, 20), (0.0, 5), (3.0, 11)];
+    let mut values = Vec::new();
+    for (bucket, (sum, count)) in (0..).zip(clusters) {
+        values.extend((0..count).map(|n| (bucket, if f64::from(n) < sum { 1.0 } else { 0.0 })));
+    }
+    let (ratio, variance) = of(&values).moments().ratio().unwrap();
+    assert!((ratio - 0.12).abs() < 1e-12 && (variance - 0.001_806_4).abs() < 1e-12, "{ratio} {variance}");
+    assert_eq!(of(&[(1, 1.0)]).moments().ratio(), None, "one cluster has no spread");
+}
+
+#[test]
+fn what_was_not_drawn_and_who_has_no_key_is_counted_apart() {
+    let mut evidence = RouteEvidence::default();
+    for (stratum, bucket) in [(Stratum::Fixed, Some(3)), (Stratum::Rollout, None), (Stratum::Rule(1), Some(3))] {
+        evidence.observe(&key(1, stratum, "m"), Observation { bucket, value: 2.0 }, false);
+    }
+    let buckets: Vec<usize> = evidence.cells().map(|(_, cell)| cell.buckets().len()).collect();
+    assert_eq!(buckets, [0, 0, STATISTICAL_BUCKETS]);
+    assert!(evidence.cells().all(|(_, cell)| cell.total().sum == 2.0));
+}
+
+#[test]
+fn memory_stays_within_the_budget_and_what_finds_no_room_is_counted() {
+    let mut evidence = RouteEvidence::default();
+    for phase in 0..60 {
+        for metric in 0..10 {
+            let key = key(phase, Stratum::Rollout, &metric.to_string());
+            for bucket in 0..64 {
+                evidence.observe(&key, Observation { bucket: Some(bucket), value: 1000.0 }, metric < 2);
+            }
+        }
+        assert!(evidence.bytes() <= BUDGET + (64 << 10), "{phase}: {}", evidence.bytes());
+    }
+    let recent = evidence.cell(&key(59, Stratum::Rollout, "0"));
+    assert!(recent.is_some() || evidence.dropped > 0);
+}
+
+#[test]
+fn a_million_users_take_no_more_room_than_the_sample() {
+    let mut evidence = RouteEvidence::default();
+    for user in 0..1_000_000_u32 {
+        let digest = Digest::of(&user.to_be_bytes(), b"salt");
+        let arm = if user % 10 == 0 { Arm::Candidate } else { Arm::Control };
+        evidence.assign(Phase(1), digest.user_sample(), arm);
+    }
+    let (_, users) = evidence.users().next().unwrap();
+    let found = users.users();
+    let share = found.only[1] / (found.only[0] + found.only[1]);
+    // Of 65,536 / 2 users at least: six standard errors.
+    assert!((share - 0.1).abs() < 6.0 * (0.09_f64 / 32_768.0).sqrt(), "{share}");
+    let all = found.only[0] + found.only[1] + found.both;
+    assert!((all / 1e6 - 1.0).abs() < 6.0 / 32_768.0_f64.sqrt(), "{all}");
+    assert!(!users.is_exact() && evidence.bytes() < 4 << 20, "{}", evidence.bytes());
+}
+
+#[test]
+fn users_seen_in_both_arms_are_told_and_each_counts_once() {
+    let mut sample = UserSample::default();
+    for (user, arm) in
+        [(1, Arm::Control), (1, Arm::Control), (2, Arm::Candidate), (3, Arm::Control), (3, Arm::Candidate)]
+    {
+        sample.add(user, arm);
+    }
+    let users = sample.users();
+    assert_eq!((users.only, users.both, sample.is_exact()), ([1.0, 1.0], 1.0, true));
+}
+
+#[test]
+fn only_what_changed_is_taken() {
+    let mut evidence = RouteEvidence::default();
+    let (one, other) = (key(1, Stratum::Rollout, "a"), key(1, Stratum::Rollout, "b"));
+    let seen = Observation { bucket: Some(1), value: 1.0 };
+    evidence.observe(&one, seen, false);
+    evidence.assign(Phase(1), 7, Arm::Control);
+    assert_eq!(evidence.take_changed().len(), 1);
+    assert_eq!(evidence.take_changed_users().len(), 1);
+    evidence.observe(&other, seen, false);
+    evidence.assign(Phase(1), 7, Arm::Control);
+    assert_eq!(evidence.take_changed().iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [other]);
+    assert_eq!(evidence.take_changed_users().len(), 0);
+}
+
+fn observations() -> impl Strategy<Value = Vec<(u16, f64)>> {
+    proptest::collection::vec((0_u16..1024, 0.0_f64..1e7), 0..60)
+}
+
+proptest! {
+    #[test]
+    fn merging_is_seeing_both(a in observations(), b in observations()) {
+        let mut evidence = RouteEvidence::default();
+        let key = key(1, Stratum::Rollout, "m");
+        evidence.merge_cell(&key, &of(&a));
+        evidence.merge_cell(&key, &of(&b));
+        let (merged, both) = (evidence.cell(&key).unwrap(), of(&[a, b].concat()));
+        prop_assert_eq!(merged.total().count, both.total().count);
+        prop_assert!((merged.total().sum - both.total().sum).abs() <= 1e-9 * both.total().sum.max(1.0));
+        prop_assert_eq!(merged.times(), both.times());
+        prop_assert_eq!(merged.moments().clusters, both.moments().clusters);
+    }
+
+    #[test]
+    fn what_is_written_is_read(values in observations(), users in proptest::collection::vec(any::<u64>(), 0..60)) {
+        let cell = Kept::Cell(of(&values));
+        let mut sample = UserSample::default();
+        users.iter().for_each(|user| sample.add(*user, Arm::Control));
+        for kept in [cell, Kept::Users(sample)] {
+            let bytes = encode(&kept);
+            prop_assert_eq!(encode(&decode(&bytes).unwrap()), bytes);
+        }
+    }
+
+    #[test]
+    fn whatever_is_read_is_whole_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0_usize..3) {
+        let head: &[u8] = [&b"\x01c"[..], b"\x01u", b""][kind];
+        let bytes = [head, &bytes].concat();
+        if let Ok(kept) = decode(&bytes) {
+            prop_assert_eq!(decode(&encode(&kept)).unwrap(), kept);
+        }
+    }
+
+    #[test]
+    fn samples_merge_in_any_order(a in proptest::collection::vec(0_u64..1000, 0..50), b in proptest::collection::vec(0_u64..1000, 0..50)) {
+        let of = |users: &[u64], arm| { let mut sample = UserSample::default(); users.iter().for_each(|user| sample.add(*user, arm)); sample };
+        let (one, other) = (of(&a, Arm::Control), of(&b, Arm::Candidate));
+        let (mut left, mut right) = (one.clone(), other.clone());
+        left.merge(&other);
+        right.merge(&one);
+        prop_assert_eq!(left, right);
+    }
+}
