@@ -1,28 +1,48 @@
 //! The parts of the request path that are ours alone: `cargo bench`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use pointsman::config::load_text;
+use pointsman::config::{Sources, load, load_text};
+use pointsman::domain::Arm;
 use pointsman::domain::assignment::{Digest, Share};
 use pointsman::domain::breaker::{Settings, State};
 use pointsman::domain::condition::Fact;
 use pointsman::domain::context::Contexts;
-use pointsman::domain::decision::{Health, Needs, Policy, Targeting, Targets, decide};
+use pointsman::domain::decision::{Health, Needs, Policy, Targeting, decide};
 use pointsman::domain::percent::Percent;
+use pointsman::domain::targets::{TargetKey, Targets};
 use pointsman::live::RouteTable;
 
 fn main() {
     divan::main();
 }
 
-fn policy(targets: usize) -> Policy {
-    let candidate: HashSet<Box<str>> = (0..targets).map(|n| format!("tester-{n}").into()).collect();
+/// Lists as many keys of the candidate.
+fn listed(count: usize, key: impl Fn(usize) -> TargetKey) -> Targets {
+    Targets::list((0..count).map(|n| (Arm::Candidate, key(n)))).0
+}
+
+/// A key that was hashed; which, is all the same here.
+fn hashed(n: usize) -> TargetKey {
+    let digest = Digest::of(n.to_string().as_bytes(), b"tester").beginning();
+    let mut hash = [0; 32];
+    hash[..16].copy_from_slice(&digest);
+    TargetKey::Hashed(hash)
+}
+
+fn plain(n: usize) -> TargetKey {
+    TargetKey::Plain(format!("tester-{n}").into())
+}
+
+fn policy(targets: Targets) -> Policy {
     Policy {
         enabled: true,
         forced: None,
-        targets: Targets { control: HashSet::new(), candidate },
+        targets,
         holdout: None,
+        exclusive: None,
+        prerequisites: Box::default(),
         targeting: Targeting::default(),
         rollout: Percent::new(25.0).map(Share::new).unwrap_or(Share::new(Percent::ZERO)),
         split_by: 0,
@@ -34,9 +54,38 @@ fn policy(targets: usize) -> Policy {
 /// One decision, with no targets and with many: they must cost the same.
 #[divan::bench(args = [0, 100_000])]
 fn decision(bencher: divan::Bencher<'_, '_>, targets: usize) {
-    let policy = policy(targets);
+    let policy = policy(listed(targets, plain));
     let contexts = Contexts::of_key(0, "user-107919");
     bencher.bench_local(|| decide(black_box(&policy), black_box(&contexts), &Health::WELL));
+}
+
+/// The same where the list holds hashes, so that the key is hashed once more.
+#[divan::bench(args = [1, 100_000])]
+fn decision_with_hashed_targets(bencher: divan::Bencher<'_, '_>, targets: usize) {
+    let policy = policy(listed(targets, hashed));
+    let contexts = Contexts::of_key(0, "user-107919");
+    bencher.bench_local(|| decide(black_box(&policy), black_box(&contexts), &Health::WELL));
+}
+
+/// Loading a file whose route has 100,000 targets in a file beside it.
+#[divan::bench(args = ["plain", "hashed"], sample_count = 5, sample_size = 1)]
+fn load_100_000_targets(bencher: divan::Bencher<'_, '_>, kind: &str) {
+    let folder = std::env::temp_dir().join(format!("pointsman-bench-{}-{kind}", std::process::id()));
+    let hex = |n: usize| format!("{:064x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let line =
+        |n: usize| if kind == "plain" { format!("tester-{n}@example.com") } else { format!("sha256:{}", hex(n)) };
+    let keys: String = (0..100_000).map(|n| line(n) + "\n").collect();
+    let file = "[backends.a]\nurl = \"http://127.0.0.1:1\"\n[routes.r]\ncontrol = \"a\"\ncandidate = \"a\"\n\
+                targets = { candidate_file = \"targets.txt\" }\n";
+    let sources = Sources { path: folder.join("gateway.toml"), ..Sources::default() };
+    let written = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&sources.path, file))
+        .and_then(|()| std::fs::write(folder.join("targets.txt"), keys));
+    if written.is_ok() {
+        bencher.bench_local(|| load(&sources, None).is_ok_and(|loaded| loaded.config.routes.len() == 1));
+    }
+    // What is left behind in the folder for temporary files harms nobody.
+    let _ = std::fs::remove_dir_all(&folder);
 }
 
 /// A decision with 20 rules that refer to 5 segments, none of which holds, in three contexts.

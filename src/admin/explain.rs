@@ -21,6 +21,7 @@ use crate::domain::Arm;
 use crate::domain::assignment::MAX_KEY_BYTES;
 use crate::domain::context::{Contexts, Keys, usable_key};
 use crate::domain::decision::{self, Decision, Health, Reason, Step};
+use crate::domain::pin::{Pinned, Rejection};
 use crate::domain::quality;
 use crate::live::RouteIndex;
 
@@ -94,12 +95,15 @@ type Shown = fn(&Route, &Value) -> Value;
 
 /// The values that a route's decisions are made from. The salt is shown as it was typed, since it may
 /// come from a variable that is nobody's business.
-const VALUES: [(&str, Shown); 12] = [
+const VALUES: [(&str, Shown); 15] = [
     ("enabled", |route, _| json!(route.policy.enabled)),
     ("forced", |route, _| json!(route.policy.forced)),
-    ("targets.control", |route, _| json!(route.policy.targets.control.len())),
-    ("targets.candidate", |route, _| json!(route.policy.targets.candidate.len())),
+    ("targets.control", |route, _| json!(route.policy.targets.count(Arm::Control))),
+    ("targets.candidate", |route, _| json!(route.policy.targets.count(Arm::Candidate))),
     ("holdout", |route, _| json!(route.policy.holdout.as_ref().map_or(0.0, |holdout| holdout.share.percent().get()))),
+    ("exclusive", |_, typed| typed.get("exclusive").cloned().unwrap_or(Value::Null)),
+    ("prerequisite", |_, typed| typed.get("prerequisite").cloned().unwrap_or(Value::Null)),
+    ("pin", |_, typed| typed.get("pin").cloned().unwrap_or(Value::Null)),
     ("eligible", |_, typed| typed.get("eligible").cloned().unwrap_or(Value::Null)),
     ("rules", |route, _| json!(route.policy.targeting.rules.len())),
     ("split_by", |_, typed| typed.get("split_by").cloned().unwrap_or(Value::Null)),
@@ -159,7 +163,15 @@ impl Asked<'_> {
     fn contexts(&self) -> Contexts<'_> {
         let key = self.question.key.as_deref().and_then(usable_key);
         let keys = Keys::one(self.route().policy.split_by, key).with(&self.given.keys);
-        Contexts { keys, override_arm: self.question.override_arm, facts: &self.given.facts }
+        let pinned = self.pinned(keys).and_then(|verified| verified.ok()).map(|pinned| pinned.arm);
+        Contexts { keys, override_arm: self.question.override_arm, pinned, facts: &self.given.facts }
+    }
+
+    /// What the pin says, or why it does not count; `None` where there is none, or nobody knows whose it is.
+    fn pinned(&self, keys: Keys<'_>) -> Option<Result<Pinned, Rejection>> {
+        let pin = self.route().pin.as_ref()?;
+        let now = u64::try_from(clock::timestamp().as_second()).unwrap_or(0);
+        Some(pin.pins.verify(self.question.pin.as_deref()?, keys.of(pin.by)?, now))
     }
 }
 
@@ -233,13 +245,28 @@ fn notes(asked: &Asked<'_>, route: &Route) -> Vec<String> {
     if question.override_arm.is_some() && route.override_header.is_none() {
         notes.push("the route has no [override], so no header could ask for an arm".to_owned());
     }
+    notes.extend(pin_note(asked, route));
     for name in &given.unreadable {
         notes.push(format!("{name} cannot be read as its type; it counts as missing"));
     }
     notes
 }
 
-/// `GET /api/v1/explain?route=&key=&override=&attr=NAME=VALUE`.
+/// Why a pin does not count, where it does not.
+fn pin_note(asked: &Asked<'_>, route: &Route) -> Option<String> {
+    asked.question.pin.as_ref()?;
+    let Some(pin) = &route.pin else { return Some("the route has no [pin], so no token counts".to_owned()) };
+    match asked.pinned(asked.contexts().keys) {
+        None => {
+            let kind = &asked.loaded.config.contexts[pin.by].name;
+            Some(format!("the pin needs the key of its conversation: the attribute {kind}.key"))
+        }
+        Some(Err(rejection)) => Some(format!("the pin does not count: {}", rejection.as_str())),
+        Some(Ok(_)) => None,
+    }
+}
+
+/// `GET /api/v1/explain?route=&key=&override=&pin=&attr=NAME=VALUE`.
 pub(super) fn by_query(
     State(console): State<Arc<Console>>,
     RawQuery(query): RawQuery,

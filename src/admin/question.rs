@@ -24,6 +24,9 @@ pub struct Question {
     /// The arm that a tester's header asks for.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub override_arm: Option<Arm>,
+    /// The pin of a running conversation, as the client would send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<String>,
     /// Attributes by name (`user.tier`): strings as they would be sent, or values of their type.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Value>,
@@ -60,7 +63,7 @@ pub(super) struct Given {
 }
 
 impl Question {
-    /// Reads `route=&key=&override=&attr=NAME=VALUE`, the last as often as wanted.
+    /// Reads `route=&key=&override=&pin=&attr=NAME=VALUE`, the last as often as wanted.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -75,6 +78,7 @@ impl Question {
                     let arm = Arm::parse(&value);
                     question.override_arm = Some(arm.ok_or_else(|| format!("override={value:?}: no such arm"))?);
                 }
+                "pin" => question.pin = Some(value.into_owned()),
                 "attr" => {
                     let (name, value) = attribute(&value)?;
                     question.attributes.insert(name, value);
@@ -96,6 +100,9 @@ impl Question {
         }
         if let Some(arm) = self.override_arm {
             query.append_pair("override", arm.as_str());
+        }
+        if let Some(pin) = &self.pin {
+            query.append_pair("pin", pin);
         }
         for (name, value) in &self.attributes {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -175,7 +182,7 @@ mod tests {
             key in proptest::option::of(".{0,10}"),
             attributes in proptest::collection::btree_map("[a-z.]{1,6}", ".{0,8}".prop_map(Value::from), 0..4),
         ) {
-            let question = Question { route, key, override_arm: Some(Arm::Control), attributes };
+            let question = Question { route, key, override_arm: Some(Arm::Control), pin: Some("p".into()), attributes };
             let read = Question::from_query(&question.to_query()).unwrap();
             prop_assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&question).unwrap());
         }

@@ -220,7 +220,10 @@ fn policy(snapshot: &Snapshot, route: &Route) -> PolicyView {
             MissingKey::Cookie => "cookie",
         },
         holdout_percent: policy.holdout.as_ref().map_or(0.0, |holdout| holdout.share.percent().get()),
-        targets: TargetsView { control: policy.targets.control.len(), candidate: policy.targets.candidate.len() },
+        targets: TargetsView {
+            control: policy.targets.count(Arm::Control),
+            candidate: policy.targets.count(Arm::Candidate),
+        },
         deadline_ms: route.deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
     }
 }

@@ -25,6 +25,9 @@ pub struct Args {
     /// As if a tester's header asked for this arm.
     #[arg(long = "override", value_name = "ARM", value_parser = arm)]
     pub override_arm: Option<Arm>,
+    /// The pin of a running conversation, as the client got it. Its key is an attribute: session.key=...
+    #[arg(long, value_name = "TOKEN")]
+    pub pin: Option<String>,
     /// An attribute, as often as wanted: user.tier=premium.
     #[arg(long = "attr", value_name = "NAME=VALUE", value_parser = attribute)]
     pub attributes: Vec<(String, Value)>,
@@ -56,6 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         route: args.route.clone(),
         key: args.key.clone(),
         override_arm: args.override_arm,
+        pin: args.pin.clone(),
         attributes: args.attributes.iter().cloned().collect(),
     };
     let explanation = match &args.admin {

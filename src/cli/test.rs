@@ -76,6 +76,7 @@ fn outcome<'a>(loaded: &Loaded, case: &'a Case) -> Option<Outcome<'a>> {
         route: case.route.clone(),
         key: case.key.clone(),
         override_arm: case.override_arm,
+        pin: None,
         attributes: case.attributes.clone(),
     };
     let found = from_file(loaded, &question).ok()?;

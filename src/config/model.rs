@@ -17,6 +17,7 @@ use crate::domain::Arm;
 use crate::domain::condition::{Fact, Type};
 use crate::domain::decision::{Needs, Policy};
 use crate::domain::metric::{Better, BuiltIn, Kind, Usage};
+use crate::domain::pin::Pins;
 use crate::domain::pointer::Pointer;
 use crate::domain::{breaker, fallback, quality};
 use crate::jwt;
@@ -490,6 +491,8 @@ pub struct Route {
     pub missing_key: MissingKey,
     /// Tester's override.
     pub override_header: Option<Override>,
+    /// With what a running conversation keeps its arm.
+    pub pin: Option<Pin>,
     /// From arrival to the last byte, both tries together.
     pub deadline: Option<Duration>,
     /// Replaces the matched prefix of the path.
@@ -600,6 +603,15 @@ pub struct Override {
     pub header: HeaderName,
     /// The key that the tester must know.
     pub key: SecretString,
+}
+
+/// `[routes.NAME.pin]`.
+#[derive(Debug, Clone)]
+pub struct Pin {
+    /// The kind whose key is the conversation's.
+    pub by: ContextIndex,
+    /// What signs and verifies.
+    pub pins: Pins,
 }
 
 /// Changes to header fields, in this order: remove, set, add.

@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::model::{Backend, BackendIndex, Config, Route, Target};
 use crate::domain::Arm;
 use crate::domain::condition::{Clause, Examined};
-use crate::domain::decision::{Policy, Serve};
+use crate::domain::decision::{Policy, Prerequisite, Serve};
 use crate::domain::phase::{Fingerprint, Phase};
 
 /// Changes when the same configuration would give other hashes.
@@ -57,6 +58,8 @@ pub fn parts(config: &Config, route: &Route) -> Parts {
     put("holdout", &holdout);
     put("percentage", &policy.rollout.percent());
     put("targeting", &targeting(policy));
+    put("exclusive", &policy.exclusive);
+    put("prerequisite", &prerequisites(config, policy));
     put("control", &arm(config, route.backend(Arm::Control)));
     put("candidate", &arm(config, route.backend(Arm::Candidate)));
     put("rewriting", &(&route.rewrite_prefix, &route.request_headers, &route.response_headers));
@@ -66,6 +69,15 @@ pub fn parts(config: &Config, route: &Route) -> Parts {
 fn hash(texts: &[&str]) -> String {
     let texts = texts.iter().fold(Fingerprint::default(), |all, text| all.with("", text));
     texts.finish().iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Other routes that come first, with their phases: whom they assign an arm is in the split here.
+fn prerequisites(config: &Config, policy: &Policy) -> impl fmt::Debug {
+    let phase_of = |prerequisite: &Prerequisite| {
+        let other = config.routes.iter().find(|other| other.name == prerequisite.route);
+        (Arc::clone(&prerequisite.route), prerequisite.arm, other.map(|other| parts(config, other).phase()))
+    };
+    policy.prerequisites.iter().map(phase_of).collect::<Vec<_>>()
 }
 
 /// Conditions: who is drawn by a hash, and by which percentage. Switches and lists are not among them:
@@ -129,6 +141,8 @@ holdout = 5.0
 eligible = { user.tier = ["a", "b"] }
 rollout = { percent = 25.0 }
 fallback = { replay = "connect" }
+[routes.s]
+rollout = { percent = 50.0 }
 "#;
 
     fn of(text: &str) -> Parts {
@@ -139,7 +153,7 @@ fallback = { replay = "connect" }
 
     #[test]
     fn each_change_is_told_by_its_part() {
-        let rows: [(&str, &str, &[&str]); 19] = [
+        let rows: [(&str, &str, &[&str]); 22] = [
             ("salt = \"one\"", "salt = \"two\"", &["salt"]),
             ("control = \"old\"", "control = \"old\"\nsplit_by = \"session\"", &["split_key"]),
             ("[{ header = \"x-user-id\" }]", "[{ header = \"x-user\" }]", &["split_key"]),
@@ -149,6 +163,13 @@ fallback = { replay = "connect" }
             ("[\"a\", \"b\"]", "[\"a\"]", &["targeting"]),
             ("control = \"old\"", "control = \"old\"\nenabled = false", &[]),
             ("control = \"old\"", "control = \"old\"\ntargets.control = [\"u\"]", &[]),
+            ("control = \"old\"", "control = \"old\"\nexclusive = { group = \"g\", slots = [0, 50] }", &["exclusive"]),
+            (
+                "control = \"old\"",
+                "control = \"old\"\nprerequisite = { route = \"s\", arm = \"candidate\" }",
+                &["prerequisite"],
+            ),
+            ("percent = 50.0", "percent = 60.0", &[]),
             ("http://old", "http://old:81", &["control"]),
             ("http://new", "http://new/v1", &["candidate"]),
             ("version = \"1\"", "version = \"2\"", &["candidate"]),
@@ -170,8 +191,19 @@ fallback = { replay = "connect" }
     }
 
     #[test]
+    fn a_phase_ends_with_that_of_a_prerequisite() {
+        let asking = FILE.replacen(
+            "control = \"old\"",
+            "control = \"old\"\nprerequisite = { route = \"s\", arm = \"candidate\" }",
+            1,
+        );
+        let changed = asking.replace("percent = 50.0", "percent = 60.0");
+        assert_eq!(of(&asking).changed(&of(&changed)), ["prerequisite"]);
+    }
+
+    #[test]
     fn a_hash_is_of_one_route_and_one_part() {
-        let both = format!("{FILE}\n[routes.s]\ncontrol = \"old\"\ncandidate = \"new\"\nsalt = \"one\"");
+        let both = format!("{FILE}\nsalt = \"one\"");
         let config = load_text(&both, "gateway.toml", &BTreeMap::new()).unwrap().config;
         let [one, other] = [&config.routes[0], &config.routes[1]].map(|route| parts(&config, route).0);
         assert_ne!(one["salt"], other["salt"], "equal salts of two routes cannot be told");

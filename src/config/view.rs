@@ -219,7 +219,10 @@ impl<'a> View<'a> {
 
     /// A secret of at least `least` bytes.
     pub(super) fn secret(&self, name: &str, least: usize) -> Option<SecretString> {
-        let node = self.node(name)?;
+        self.secret_at(name, self.node(name)?, least)
+    }
+
+    fn secret_at(&self, name: &str, node: &Node, least: usize) -> Option<SecretString> {
         let secret = self.secret_text(&self.path(name), node)?;
         if secret.len() < least {
             let help = format!("a secret that can be guessed is none: at least {least} bytes");
@@ -227,6 +230,23 @@ impl<'a> View<'a> {
             return None;
         }
         Some(SecretString::from(secret))
+    }
+
+    /// A list of secrets of at least `least` bytes each.
+    pub(super) fn secrets(&self, name: &str, least: usize) -> Option<Vec<SecretString>> {
+        let secrets: Vec<Option<SecretString>> =
+            self.items(name).into_iter().map(|node| self.secret_at(name, node, least)).collect();
+        secrets.into_iter().collect()
+    }
+
+    /// The tables of a key that takes one, or a list of them.
+    pub(super) fn one_or_more(&self, name: &str) -> Vec<Self> {
+        let Some((node, Kind::Either(_, Kind::Table(keys)))) = self.find(name) else { return Vec::new() };
+        let nodes: Vec<&Node> = if let Value::List(items) = &node.value { items.iter().collect() } else { vec![node] };
+        let (path, pattern) = (self.path(name), join(&self.pattern, name));
+        let view =
+            |node| Self { context: self.context, node: Some(node), keys, path: path.clone(), pattern: pattern.clone() };
+        nodes.into_iter().filter(|node| node.as_table().is_some()).map(view).collect()
     }
 
     /// Header fields. The values of kind `secret` are marked, so that nothing shows them.

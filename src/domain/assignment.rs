@@ -64,6 +64,14 @@ impl Digest {
         Bucket(self.word(12))
     }
 
+    /// The first 16 bytes, where a short name for a key is wanted.
+    #[must_use]
+    pub fn beginning(&self) -> [u8; 16] {
+        let mut beginning = [0; 16];
+        beginning.copy_from_slice(&self.0[..16]);
+        beginning
+    }
+
     fn word(&self, at: usize) -> u32 {
         u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
     }

@@ -16,6 +16,8 @@ pub struct Contexts<'a> {
     pub keys: Keys<'a>,
     /// What a tester's header with its key asks for.
     pub override_arm: Option<Arm>,
+    /// What a pin that was verified keeps; see [`super::pin`].
+    pub pinned: Option<Arm>,
     /// The attributes that conditions look at; empty where the route has none.
     pub facts: &'a Facts<'a>,
 }
@@ -24,7 +26,13 @@ impl<'a> Contexts<'a> {
     /// One key of one kind, and nothing else.
     #[must_use]
     pub const fn of_key(kind: ContextIndex, key: &'a str) -> Self {
-        Self { keys: Keys::one(kind, Some(key)), override_arm: None, facts: &[] }
+        Self { keys: Keys::one(kind, Some(key)), override_arm: None, pinned: None, facts: &[] }
+    }
+
+    /// The same user as seen from another route, where overrides and pins of this one do not count.
+    #[must_use]
+    pub const fn elsewhere(self) -> Self {
+        Self { override_arm: None, pinned: None, ..self }
     }
 
     /// The digest of this kind's key under `salt`, if there is a key.

@@ -9,7 +9,7 @@ mod policy;
 mod reason;
 mod trace;
 
-pub use policy::{Holdout, KeyNeed, Needs, Policy, Rule, Serve, Targeting, Targets};
+pub use policy::{Exclusive, Holdout, KeyNeed, Needs, Policy, Prerequisite, Rule, Serve, Targeting};
 pub use reason::{ASSIGNMENT_ORDER, HEALTH_ORDER, Reason};
 pub use trace::{Step, trace};
 
@@ -111,11 +111,15 @@ fn assign(policy: &Policy, contexts: &Contexts<'_>, digest: Option<&Digest>) -> 
     if let Some(arm) = contexts.keys.of(policy.split_by).and_then(|key| policy.targets.arm_of(key)) {
         return Assignment::fixed(arm, Reason::Target);
     }
-    if held_out(policy, contexts) {
-        return Assignment::fixed(Arm::Control, Reason::Holdout);
+    if let Some(reason) = barred(policy, contexts) {
+        return Assignment::fixed(Arm::Control, reason);
     }
-    if let Some(targeted) = policy.targeting.assign(contexts, digest) {
-        return targeted;
+    // A pin stands for a draw of some time ago, and for nothing that bars a user from the candidate.
+    if let Some(arm) = contexts.pinned {
+        return Assignment::fixed(arm, Reason::Pinned);
+    }
+    if let Some(ruled) = policy.targeting.assign(contexts, digest) {
+        return ruled;
     }
     match digest {
         None => Assignment::fixed(Arm::Control, Reason::NoKey),
@@ -123,12 +127,43 @@ fn assign(policy: &Policy, contexts: &Contexts<'_>, digest: Option<&Digest>) -> 
     }
 }
 
+/// What keeps a user from the candidate whatever the percentage.
+fn barred(policy: &Policy, contexts: &Contexts<'_>) -> Option<Reason> {
+    if held_out(policy, contexts) {
+        return Some(Reason::Holdout);
+    }
+    if policy.exclusive.as_ref().is_some_and(|slots| !slots.admits(policy, contexts)) {
+        return Some(Reason::Excluded);
+    }
+    if !policy.prerequisites.iter().all(|prerequisite| prerequisite.is_met(contexts)) {
+        return Some(Reason::Prerequisite);
+    }
+    let eligible = policy.targeting.eligible.as_ref();
+    eligible.is_some_and(|condition| !condition.evaluate(contexts.facts).holds()).then_some(Reason::Condition)
+}
+
+impl Exclusive {
+    /// Without a key nobody knows in which slot a user is, so that no slot is his.
+    fn admits(&self, policy: &Policy, contexts: &Contexts<'_>) -> bool {
+        self.bucket(policy.split_by, contexts).is_some_and(|bucket| self.contains(bucket))
+    }
+}
+
+impl Prerequisite {
+    fn is_met(&self, contexts: &Contexts<'_>) -> bool {
+        self.assigned(contexts).arm == self.arm
+    }
+
+    /// What the other route assigns, by its own key and rules. Health is not asked: assigned is not served.
+    fn assigned(&self, contexts: &Contexts<'_>) -> Assignment {
+        let digest = contexts.digest(self.policy.split_by, &self.policy.salt);
+        assign(&self.policy, &contexts.elsewhere(), digest.as_ref())
+    }
+}
+
 impl Targeting {
-    /// What the conditions say; `None` leaves it to the rollout.
+    /// What the rules say; `None` leaves it to the rollout.
     fn assign(&self, contexts: &Contexts<'_>, digest: Option<&Digest>) -> Option<Assignment> {
-        if self.eligible.as_ref().is_some_and(|condition| !condition.evaluate(contexts.facts).holds()) {
-            return Some(Assignment::fixed(Arm::Control, Reason::Condition));
-        }
         let (index, rule) = self.matching(contexts)?;
         let assignment = match (rule.serve, digest) {
             (Serve::Arm(arm), _) => Assignment::fixed(arm, Reason::Rule),

@@ -14,10 +14,12 @@ pub mod fallback;
 pub mod metric;
 pub mod percent;
 pub mod phase;
+pub mod pin;
 pub mod pointer;
 pub mod quality;
 pub mod reading;
 pub mod sketch;
+pub mod targets;
 pub mod window;
 
 use std::fmt;

@@ -10,6 +10,7 @@ use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
 use crate::domain::fallback::Cause;
+use crate::domain::pin;
 use crate::jwt::Rejection;
 
 /// A count with one writer.
@@ -183,6 +184,7 @@ const REASONS: usize = Reason::ALL.len();
 const CLASSES: usize = CodeClass::WORDS.len();
 const OUTCOMES: usize = Outcome::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
+const REJECTIONS: usize = pin::Rejection::ALL.len();
 
 /// `[assigned][served][reason][class]`.
 type Requests<T> = [[[[T; CLASSES]; REASONS]; 2]; 2];
@@ -208,6 +210,8 @@ pub struct RouteCounters {
     pub keyless: Counter,
     /// Requests that the hash drew against the route's own percentage, by assigned arm.
     pub drawn: [Counter; 2],
+    /// Pins that did not count, by why.
+    pub pins_rejected: [Counter; REJECTIONS],
 }
 
 impl Default for RouteCounters {
@@ -222,6 +226,7 @@ impl Default for RouteCounters {
             overhead: Histogram::new(&OVERHEAD_BOUNDS),
             keyless: Counter::default(),
             drawn: Default::default(),
+            pins_rejected: Default::default(),
         }
     }
 }
@@ -259,6 +264,8 @@ pub struct RouteTotals {
     pub keyless: u64,
     /// See [`RouteCounters::drawn`].
     pub drawn: [u64; 2],
+    /// Pins that did not count, in the order of [`pin::Rejection::ALL`].
+    pub pins_rejected: [u64; REJECTIONS],
 }
 
 /// One cell of `pointsman_requests_total`.
@@ -294,6 +301,7 @@ impl RouteTotals {
             overhead: HistogramTotals::of(shards.iter().map(|shard| &shard.overhead), &OVERHEAD_BOUNDS),
             keyless: sum(&|shard| shard.keyless.get()),
             drawn: std::array::from_fn(|arm| sum(&|shard| shard.drawn[arm].get())),
+            pins_rejected: std::array::from_fn(|n| sum(&|shard| shard.pins_rejected[n].get())),
         }
     }
 

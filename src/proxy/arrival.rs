@@ -21,6 +21,7 @@ use super::exchange::{Exchange, Gone};
 use super::headers::{self, HopWishes, Peer, Survey};
 use super::identity::{self, Found, Shown};
 use super::ledger::{Ledger, RequestFacts};
+use super::pins::{Issued, Presented};
 use super::problem::Problem;
 use super::reply::Reply;
 use super::upload::{Patience, SharedUpload, UploadLimits};
@@ -28,7 +29,7 @@ use super::worker::Worker;
 use crate::clock;
 use crate::config::model::MissingKey;
 use crate::domain::Arm;
-use crate::domain::breaker::{Lease, View};
+use crate::domain::breaker::{Lease, Millis, View};
 use crate::domain::context::{Contexts, Keys};
 use crate::domain::decision::{self, Decision, Health, Reason};
 use crate::domain::fallback::Replay;
@@ -108,6 +109,7 @@ fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Res
         survey,
         upgrade: None,
         set_cookie: None,
+        pin: None,
         ledger: Box::new(Ledger::new(worker, snapshot, matched, arrived, facts)),
         now: arrived,
         parts,
@@ -129,13 +131,14 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     let who = identify(&worker, &snapshot, route, shown);
     let key = (definition.policy.split_by, who.key.as_deref());
     let asker = Asker { shown, peer: exchange.ledger.request().peer.address(), key };
-    let (decision, lease) = decide(&worker, &snapshot, matched, asker, who.override_arm, exchange.now);
+    let Decided { decision, lease, pin } = decide(&worker, &snapshot, matched, asker, who.override_arm, exchange.now);
     let may_repeat = exchange.idempotent || definition.fallback.replay == Replay::Always;
     if let Some(upload) = exchange.upload.as_ref().filter(|_| decision.serve == Arm::Candidate && may_repeat) {
         upload.keep_up_to(definition.fallback.replay_body);
     }
     exchange.ledger.decide(decision, who.key);
     exchange.set_cookie = who.set_cookie;
+    exchange.pin = pin;
     let upgrade = exchange.parts.extensions.remove::<OnUpgrade>();
     let peer = &exchange.ledger.request().peer;
     exchange.wishes =
@@ -188,9 +191,20 @@ fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, shown: Show
         return Who { key: Some(id.into()), override_arm, set_cookie: None };
     }
     let id = clock::new_uuid().to_string();
-    let secure = shown.trusted && headers::has_token(&shown.parts.headers, &headers::X_FORWARDED_PROTO, "https");
-    let set_cookie = identity::anonymous_cookie(&id, secure);
+    let set_cookie = identity::anonymous_cookie(&id, is_secure(shown));
     Who { key: Some(id.into()), override_arm, set_cookie }
+}
+
+/// Whether the client speaks HTTPS, as far as a proxy in front of us knows.
+fn is_secure(shown: Shown<'_>) -> bool {
+    shown.trusted && headers::has_token(&shown.parts.headers, &headers::X_FORWARDED_PROTO, "https")
+}
+
+/// What was decided, and what follows from it.
+struct Decided {
+    decision: Decision,
+    lease: Option<Lease>,
+    pin: Option<Box<Issued>>,
 }
 
 /// Decides, and takes the right to a probe where one is due.
@@ -201,24 +215,43 @@ fn decide(
     asker: Asker<'_>,
     override_arm: Option<Arm>,
     now: Instant,
-) -> (Decision, Option<Lease>) {
+) -> Decided {
     let now = clock::millis(now);
-    let needs = &snapshot.config().routes[route].policy.needs;
+    let definition = &snapshot.config().routes[route];
+    let needs = &definition.policy.needs;
     let attributes = Attributes::read(snapshot.config(), &needs.slots, asker);
     worker.note_attributes(&attributes);
     let kinds = &snapshot.config().contexts;
     let others = identity::other_keys(kinds, &needs.keys, asker.shown, || worker.note_untrusted());
     let keys = Keys::one(asker.key.0, asker.key.1).with(&others);
-    let contexts = &Contexts { keys, override_arm, facts: &attributes.facts };
+    let presented = Presented::read(definition.pin.as_ref(), keys, &asker.shown.parts.headers);
+    if let Some(rejection) = presented.as_ref().and_then(|presented| presented.rejected) {
+        snapshot.routes[route].counters[worker.index()].pins_rejected[rejection.index()].add(1);
+    }
+    let pinned = presented.as_ref().and_then(|presented| presented.pinned).map(|pinned| pinned.arm);
+    let contexts = &Contexts { keys, override_arm, pinned, facts: &attributes.facts };
     let (mut decision, health) = snapshot.decide(route, contexts, now);
+    let pin = presented.and_then(|presented| presented.issue(&decision, definition, is_secure(asker.shown)));
+    let lease = lease(snapshot, Matched { route, arms }, (&mut decision, &health), contexts, now);
+    Decided { decision, lease, pin }
+}
+
+/// Takes the right to a probe where one is due; the decision then says so.
+fn lease(
+    snapshot: &Snapshot,
+    Matched { route, arms }: Matched,
+    (decision, health): (&mut Decision, &Health),
+    contexts: &Contexts<'_>,
+    now: Millis,
+) -> Option<Lease> {
     if decision.reason != Reason::BreakerOpen || health.breaker != View::ProbeDue {
-        return (decision, None);
+        return None;
     }
     let definition = &snapshot.config().routes[route];
     // Would it be served, were the breaker closed? A probe that the gate refuses proves nothing.
-    let through = decision::decide(&definition.policy, contexts, &Health { breaker: View::Pass, ..health });
+    let through = decision::decide(&definition.policy, contexts, &Health { breaker: View::Pass, ..*health });
     if through.serve == Arm::Control {
-        return (decision, None);
+        return None;
     }
     let settings = &snapshot.config().backends[arms.candidate].breaker;
     let lease = snapshot.backends[arms.candidate].state.lease(now, settings);
@@ -226,7 +259,7 @@ fn decide(
         decision.serve = Arm::Candidate;
         decision.reason = Reason::BreakerProbe;
     }
-    (decision, lease)
+    lease
 }
 
 fn upload(worker: &Worker, snapshot: &Snapshot, incoming: Incoming, now: Instant) -> Option<SharedUpload> {

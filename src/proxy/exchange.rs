@@ -14,6 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use super::attempt::{Answer, ClientFault, Failure, Outgoing, RESET, SendError, Try};
 use super::headers::{self, HopWishes, Survey};
 use super::ledger::Ledger;
+use super::pins::{Issued, X_POINTSMAN_PIN};
 use super::problem::Problem;
 use super::reply::{Reply, Stream};
 use super::respond;
@@ -50,6 +51,7 @@ pub(crate) struct Exchange {
     pub(crate) wishes: HopWishes,
     pub(crate) host: HeaderValue,
     pub(crate) set_cookie: Option<HeaderValue>,
+    pub(crate) pin: Option<Box<Issued>>,
     pub(crate) trusted: bool,
 }
 
@@ -188,6 +190,9 @@ impl Exchange {
         headers::fit_to_backend(&mut headers, self.survey, backend, identity, token);
         if let Some(rule) = &route.override_header {
             headers.remove(&rule.header);
+        }
+        if route.pin.is_some() {
+            headers.remove(X_POINTSMAN_PIN);
         }
         let host = respond::upstream_host(backend, endpoint, &self.host);
         headers.insert(header::HOST, host);
@@ -335,6 +340,9 @@ impl Exchange {
         headers.insert(headers::X_REQUEST_ID, self.ledger.request().request_id.clone());
         if let Some(cookie) = self.set_cookie.take() {
             headers.append(header::SET_COOKIE, cookie);
+        }
+        if let Some(pin) = self.pin.take() {
+            pin.put(headers);
         }
         self.ledger.respond(status, self.now);
         respond::expose(headers, &self.ledger, self.trusted);

@@ -156,15 +156,20 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<Co
     std::str::from_utf8(value.as_bytes()).ok().map(Cow::Borrowed)
 }
 
-/// The value of a cookie. Percent-encoding is undone, as browsers' libraries expect.
+/// The value of a cookie.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
+    cookies(headers, name).next()
+}
+
+/// The values of all cookies of a name. Percent-encoding is undone, as browsers' libraries expect.
+pub fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(cookie::Cookie::split_parse_encoded)
         .filter_map(Result::ok)
-        .find(|cookie| cookie.name() == name)
+        .filter(move |cookie| cookie.name() == name)
         .map(|cookie| Cow::Owned(cookie.value().to_owned()))
 }
 

@@ -287,6 +287,7 @@ impl Ledger {
                 key: self.request.key.as_deref(),
                 fallback: self.fallback,
                 assigned_by: self.decision.assigned_by,
+                rule: self.decision.rule.map(|rule| &*self.route().policy.targeting.rules[rule].name),
                 generation: self.snapshot.generation,
                 response_bytes: self.response_bytes,
                 own_micros: micros(self.own_time(now)),

@@ -16,6 +16,7 @@ mod headers;
 pub mod identity;
 mod ledger;
 pub mod listener;
+mod pins;
 mod pool;
 mod problem;
 mod reply;

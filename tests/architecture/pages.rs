@@ -15,6 +15,7 @@ const PAGES: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/e
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("DEPLOY_TOKEN", "a-token-of-at-least-16-bytes"),
     ("WEB_TOKEN", "another-token-of-16-bytes"),
+    ("PIN_SECRET", "a-secret-of-at-least-16-bytes"),
     ("TESTER_KEY", "a-key-for-testers"),
     ("USER_HASH_SECRET", "a-secret-of-at-least-16-bytes"),
 ];

@@ -17,6 +17,7 @@ mod bad_input;
 mod bodies;
 mod body_attributes;
 mod commands;
+mod deciding;
 mod fallback;
 mod flags;
 mod forwarding;

@@ -87,7 +87,10 @@ fn variant(decision: &Decision) -> Arm {
         | Reason::Forced
         | Reason::Target
         | Reason::Holdout
+        | Reason::Excluded
+        | Reason::Prerequisite
         | Reason::Condition
+        | Reason::Pinned
         | Reason::Rule
         | Reason::NoKey
         | Reason::Rollout
@@ -106,11 +109,13 @@ fn reason(decision: &Decision) -> &'static str {
     let drawn = decision.randomised.is_some_and(|percent| !fixed(percent));
     match decision.reason {
         Reason::Disabled => "DISABLED",
-        Reason::Forced => "STATIC",
+        Reason::Forced | Reason::Pinned => "STATIC",
         Reason::Rollout if !drawn => "STATIC",
-        Reason::Rollout | Reason::Holdout => "SPLIT",
+        Reason::Rollout | Reason::Holdout | Reason::Excluded => "SPLIT",
         Reason::Rule if drawn => "SPLIT",
-        Reason::Rule | Reason::Override | Reason::Target | Reason::Condition => "TARGETING_MATCH",
+        Reason::Rule | Reason::Override | Reason::Target | Reason::Condition | Reason::Prerequisite => {
+            "TARGETING_MATCH"
+        }
         // Health, not the flag's rules, says control; and without a key nothing could be drawn.
         Reason::NoKey
         | Reason::BreakerOpen
@@ -143,11 +148,13 @@ mod tests {
             // What is said when nothing was drawn, and when it was.
             let (plain, split) = match of {
                 Reason::Disabled => ("DISABLED", "DISABLED"),
-                Reason::Forced => ("STATIC", "STATIC"),
+                Reason::Forced | Reason::Pinned => ("STATIC", "STATIC"),
                 Reason::Rollout => ("STATIC", "SPLIT"),
-                Reason::Holdout => ("SPLIT", "SPLIT"),
+                Reason::Holdout | Reason::Excluded => ("SPLIT", "SPLIT"),
                 Reason::Rule => ("TARGETING_MATCH", "SPLIT"),
-                Reason::Override | Reason::Target | Reason::Condition => ("TARGETING_MATCH", "TARGETING_MATCH"),
+                Reason::Override | Reason::Target | Reason::Condition | Reason::Prerequisite => {
+                    ("TARGETING_MATCH", "TARGETING_MATCH")
+                }
                 Reason::NoKey
                 | Reason::BreakerOpen
                 | Reason::RateLimited
@@ -155,7 +162,8 @@ mod tests {
                 | Reason::Busy
                 | Reason::BreakerProbe
                 | Reason::QualityProbe
-                | Reason::Fallback => ("UNKNOWN", "UNKNOWN"),
+                | Reason::Fallback
+                | Reason::Undecided => ("UNKNOWN", "UNKNOWN"),
             };
             for (percent, expected) in [(None, plain), (Some(0.0), plain), (Some(100.0), plain), (Some(25.0), split)] {
                 assert_eq!(reason(&decision(of, percent)), expected, "{of:?} {percent:?}");

@@ -243,7 +243,10 @@ fn assigned(headers: &HeaderMap) -> Option<Arm> {
         | Reason::Forced
         | Reason::Target
         | Reason::Holdout
+        | Reason::Excluded
+        | Reason::Prerequisite
         | Reason::Condition
+        | Reason::Pinned
         | Reason::Rule
         | Reason::NoKey
         | Reason::Rollout => Some(served),

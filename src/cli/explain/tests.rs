@@ -6,6 +6,7 @@ use super::*;
 use crate::app::Gateway;
 use crate::cli::{self, Cli};
 use crate::config::load_text;
+use crate::domain::decision::Reason;
 use crate::telemetry::log::LogHandle;
 
 const FILE: &str = r#"
@@ -129,4 +130,47 @@ fn every_clause_is_shown_with_what_was_found() {
     assert!(notes.contains("user.age cannot be read"), "{notes}");
     let unknown = Question { attributes: [attribute("user.plan=a").unwrap()].into(), ..question };
     assert!(from_loaded(&loaded, &unknown).unwrap_err().contains("there is no attribute \"user.plan\""));
+}
+
+#[test]
+fn groups_prerequisites_and_pins_are_explained() {
+    let text = FILE.replace("[routes.answers]", "[contexts.user]\nkey = [{ header = \"x-user-id\" }]\n[contexts.session]\nkey = [{ header = \"x-session-id\" }]\n[routes.answers]")
+        + "exclusive = { group = \"search\", slots = [50, 100] }\nprerequisite = { route = \"first\", arm = \"candidate\" }\n\
+           pin = { by = \"session\", secrets = [\"0123456789abcdef\"] }\n\
+           [routes.first]\ncontrol = \"old\"\ncandidate = \"new\"\nsplit_by = \"session\"\n\
+           targets = { candidate = [\"s1\"] }\n[routes.plain]\ncontrol = \"old\"\ncandidate = \"new\"\n";
+    let loaded = load_text(&text, "gateway.toml", &BTreeMap::new()).unwrap();
+    let answers = loaded.config.routes.iter().find(|route| &*route.name == "answers").unwrap();
+    let pins = &answers.pin.as_ref().unwrap().pins;
+    let now = crate::clock::timestamp().as_second() as u64;
+    let session = |key: &str| BTreeMap::from([("session.key".to_owned(), Value::from(key))]);
+    let asked = |key: &str, of: &str, pin: Option<String>| {
+        let question = Question { attributes: session(of), pin, ..question(key) };
+        let explanation = from_loaded(&loaded, &question).unwrap();
+        let found = |reason: Reason| {
+            let step = explanation.steps.iter().find(|step| step.step == reason);
+            step.map_or_else(String::new, |step| step.found.clone())
+        };
+        (explanation.assigned_by, found(Reason::Excluded), found(Reason::Prerequisite), explanation.notes.join("; "))
+    };
+    // `user123` has slot 72.701635.
+    let (by, slot, other, _) = asked("user123", "s1", None);
+    assert_eq!(by, Reason::Rollout);
+    assert_eq!(slot, "bucket 3122511456, that is 72.701635, is within the slots 50 to 100 of \"search\"");
+    assert_eq!(other, "first assigns candidate by target, as asked for");
+    let (by, _, other, _) = asked("user123", "s2", None);
+    assert_eq!(by, Reason::Prerequisite);
+    assert_eq!(other, "first assigns control by rollout, and the other arm is asked for");
+    let outside = (0..100).map(|n| asked(&format!("user_{n}"), "s1", None)).find(|found| found.0 == Reason::Excluded);
+    assert!(outside.unwrap().1.contains("is outside of the slots 50 to 100"));
+    let token = |of: &str| Some(pins.sign(of, Arm::Candidate, now));
+    assert_eq!(asked("user123", "s1", token("s1")).0, Reason::Pinned);
+    let (by, .., notes) = asked("user123", "s1", token("s2"));
+    assert_eq!(by, Reason::Rollout);
+    assert!(notes.contains("the pin does not count: foreign"), "{notes}");
+    let pin = token("s1");
+    let without = from_loaded(&loaded, &Question { pin: pin.clone(), ..question("user123") }).unwrap().notes.join("; ");
+    assert!(without.contains("the pin needs the key of its conversation: the attribute session.key"), "{without}");
+    let plain = Question { route: "plain".to_owned(), pin, ..question("user123") };
+    assert!(from_loaded(&loaded, &plain).unwrap().notes.join("; ").contains("the route has no [pin]"));
 }

@@ -10,9 +10,11 @@ mod jwt;
 mod matches;
 mod metric;
 mod policy;
+mod relations;
 mod route;
 mod server;
 mod targeting;
+mod targets;
 
 use std::path::PathBuf;
 
@@ -90,6 +92,7 @@ struct Names<'a> {
     backends: Vec<&'a str>,
     contexts: Vec<&'a str>,
     metrics: Vec<&'a str>,
+    routes: Vec<&'a str>,
 }
 
 /// Builds everything and reports every mistake.
@@ -105,7 +108,12 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     server::state(&root.table("state"));
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
-    let names = Names { backends: names(&backends), contexts: names(&contexts), metrics: names(&metrics) };
+    let names = Names {
+        backends: names(&backends),
+        contexts: names(&contexts),
+        metrics: names(&metrics),
+        routes: names(&routes),
+    };
     let jwt = root.optional_table("jwt");
     let has_jwt = jwt.is_some();
     let jwt = jwt.map(|view| jwt::jwt(&view));
@@ -115,7 +123,10 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view, has_jwt)));
     let metrics = metric::all(&root, &metrics);
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
-    let built_routes = all(routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)));
+    let mut built_routes: Vec<Option<Route>> =
+        routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)).collect();
+    relations::prerequisites(&names, &routes, &mut built_routes);
+    relations::exclusive(&names, &routes, &built_routes);
     if routes.is_empty() {
         // An empty file is what a reader sees while an editor writes: never a reason to drop all routes.
         root.error(
@@ -142,7 +153,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         },
         metrics: metrics?,
         backends: all(built)?,
-        routes: built_routes?,
+        routes: all(built_routes)?,
     })
 }
 

@@ -1,17 +1,19 @@
 //! How a route splits.
 
-use std::collections::HashSet;
-
-use crate::config::node::Node;
+use crate::config::parse;
 use crate::config::view::View;
 use crate::domain::Arm;
-use crate::domain::assignment::{MAX_KEY_BYTES, Share};
-use crate::domain::context::{ContextIndex, usable_key};
-use crate::domain::decision::{Holdout, Needs, Policy, Targeting, Targets};
+use crate::domain::assignment::Share;
+use crate::domain::context::ContextIndex;
+use crate::domain::decision::{Exclusive, Holdout, Needs, Policy, Targeting};
 use crate::domain::percent::Percent;
+
+use super::targets;
 
 /// What follows a route's salt in its holdout's.
 const HOLDOUT_SUFFIX: &str = ":holdout";
+/// Longest name of an exclusive group, in characters.
+const MAX_GROUP_NAME: usize = 64;
 
 pub(super) fn of(
     name: &str,
@@ -22,13 +24,14 @@ pub(super) fn of(
 ) -> Option<Policy> {
     let enabled = view.boolean("enabled");
     let forced = view.word("forced").and_then(Arm::parse);
-    let targets = targets(&view.table("targets"));
+    let targets = targets::of(&view.table("targets"));
     let salt = view.text("salt").unwrap_or(name);
     if salt.is_empty() {
         view.error("salt", "an empty salt", "without the key, the salt is the route's name");
     }
     let holdout = view.float("holdout").and_then(Percent::new);
     let rollout = view.table("rollout").float("percent").and_then(Percent::new);
+    let exclusive = exclusive(view);
     let holdout = holdout?;
     let targeting = targeting?;
     let needs = Needs { slots: targeting.slots().into(), keys: Box::default() };
@@ -38,6 +41,9 @@ pub(super) fn of(
         targets,
         holdout: (holdout != Percent::ZERO)
             .then(|| Holdout { share: Share::new(holdout), salt: format!("{salt}{HOLDOUT_SUFFIX}").into() }),
+        exclusive: exclusive?,
+        // These come when all routes are known.
+        prerequisites: Box::default(),
         targeting,
         rollout: Share::new(rollout?),
         split_by: split_by?,
@@ -46,24 +52,21 @@ pub(super) fn of(
     })
 }
 
-fn targets(view: &View<'_>) -> Targets {
-    let control = keys(view, "control", &HashSet::new());
-    let candidate = keys(view, "candidate", &control);
-    Targets { control, candidate }
-}
-
-fn keys(view: &View<'_>, arm: &str, others: &HashSet<Box<str>>) -> HashSet<Box<str>> {
-    let mut keys = HashSet::new();
-    let items: Vec<&Node> = view.items(arm);
-    for (key, node) in items.into_iter().filter_map(|node| node.as_text().map(|text| (text, node))) {
-        if usable_key(key).is_none() {
-            let help = format!("keys have 1 to {MAX_KEY_BYTES} bytes");
-            view.error_at(&node.origin, arm, format!("a key of {} bytes", key.len()), help);
-        }
-        if others.contains(key) {
-            view.error_at(&node.origin, arm, format!("{} is listed for both arms", node.describe()), "choose one");
-        }
-        keys.insert(Box::from(key));
+/// The slots of a group (inner), if the route has any (outer); `None` for a mistake.
+fn exclusive(view: &View<'_>) -> Option<Option<Exclusive>> {
+    let Some(table) = view.optional_table("exclusive") else { return Some(None) };
+    let group = table.text("group");
+    if group.is_some_and(|group| !(1..=MAX_GROUP_NAME).contains(&group.chars().count())) {
+        table.error("group", "no name of a group", format!("names of groups have 1 to {MAX_GROUP_NAME} characters"));
     }
-    keys
+    let ends = table.items("slots").into_iter().map(|node| parse::float(node, 0.0, 100.0).ok().and_then(Percent::new));
+    let ends: Option<Vec<Percent>> = ends.collect();
+    match ends?.as_slice() {
+        [low, high] if low < high => Some(Some(Exclusive::new(group?, *low, *high))),
+        _ => {
+            let help = "expected where the slots begin and end: [0, 50] is the first half, [50, 100] the second";
+            table.error("slots", "no range of slots", help);
+            None
+        }
+    }
 }

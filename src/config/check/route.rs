@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use secrecy::ExposeSecret as _;
+
 use crate::config::model::{
-    Arms, Backend, Expose, HeaderChanges, Match, MissingKey, Override, Purpose, QualityGate, Route, Target, Values,
+    Arms, Backend, ContextIndex, Expose, HeaderChanges, Match, MissingKey, Override, Pin, Purpose, QualityGate, Route,
+    Target, Values,
 };
 use crate::config::parse;
 use crate::config::view::View;
 use crate::domain::assignment::Share;
 use crate::domain::fallback::{self, Cause, Replay};
 use crate::domain::percent::Percent;
+use crate::domain::pin::{self, Pins};
 use crate::domain::quality;
 
 use super::condition::Conditions;
@@ -33,14 +37,11 @@ pub(super) fn route(
         view.warning("candidate", "the same backend as `control`", "both arms behave alike: good for an A/A test only");
     }
     let candidate_off = off(view, control, candidate, backends);
-    let split_by = reference(view, "split_by", "kind in [contexts]", &names.contexts);
-    if let Some(kind) = split_by.filter(|kind| !conditions.has_key(*kind)) {
-        let found = format!("the kind {:?} has no key", names.contexts[kind]);
-        view.error("split_by", found, r#"for example key = [{ header = "x-user-id" }] in its table"#);
-    }
+    let split_by = kind_with_key(view, "split_by", names, conditions);
     let targeting = targeting::of(view, conditions);
     let policy = policy::of(name, view, candidate_off, split_by, targeting).map(Arc::new);
     let override_header = view.optional_table("override").map(|view| override_of(&view));
+    let pin = view.optional_table("pin").map(|view| pin(name, &view, names, conditions));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
     let values = view.optional_table("values").map(|view| values(&view));
     let fallback = fallback_of(&view.table("fallback"));
@@ -70,6 +71,7 @@ pub(super) fn route(
         values: transpose(values)?.unwrap_or_default(),
         missing_key: missing_key?,
         override_header: transpose(override_header)?,
+        pin: transpose(pin)?,
         rewrite_prefix,
         request_headers,
         response_headers,
@@ -99,8 +101,9 @@ fn purpose(view: &View<'_>, matches: Option<Match>, backends: (Option<usize>, Op
 }
 
 /// Keys that act on requests and their answers, and on nothing else.
-const PROXIED_ONLY: [&str; 8] = [
+const PROXIED_ONLY: [&str; 9] = [
     "override",
+    "pin",
     "missing_key",
     "deadline",
     "request_headers",
@@ -167,6 +170,29 @@ const fn json_type(value: &serde_json::Value) -> &'static str {
 fn override_of(view: &View<'_>) -> Option<Override> {
     let key = view.secret("key", MIN_OVERRIDE_KEY);
     Some(Override { header: view.header_name("header")?, key: key? })
+}
+
+fn pin(route: &str, view: &View<'_>, names: &Names<'_>, conditions: &Conditions<'_>) -> Option<Pin> {
+    let by = kind_with_key(view, "by", names, conditions);
+    let secrets = view.secrets("secrets", pin::MIN_SECRET_BYTES);
+    let count = view.items("secrets").len();
+    if !(1..=pin::MAX_SECRETS).contains(&count) {
+        let help = format!("1 to {}: the first signs, all verify", pin::MAX_SECRETS);
+        view.error("secrets", format!("{count} secrets"), help);
+    }
+    let secrets = secrets?;
+    let secrets = secrets.iter().map(|secret| secret.expose_secret().as_bytes());
+    Some(Pin { by: by?, pins: Pins::new(route, view.duration("idle")?, secrets)? })
+}
+
+/// A kind that has a key.
+fn kind_with_key(view: &View<'_>, key: &str, names: &Names<'_>, conditions: &Conditions<'_>) -> Option<ContextIndex> {
+    let kind = reference(view, key, "kind in [contexts]", &names.contexts)?;
+    if !conditions.has_key(kind) {
+        let found = format!("the kind {:?} has no key", names.contexts[kind]);
+        view.error(key, found, r#"for example key = [{ header = "x-user-id" }] in its table"#);
+    }
+    Some(kind)
 }
 
 fn header_changes(view: &View<'_>) -> HeaderChanges {

@@ -1,8 +1,8 @@
 //! `[routes.NAME]`.
 
 use super::{
-    BOOL, CONDITION, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT, SECOND,
-    SECRET, TEXT, WAIT, duration, float, integer, reference, size, word,
+    BOOL, CONDITION, DAY, FILE, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT,
+    SECOND, SECRET, TEXT, WAIT, duration, float, integer, reference, size, word,
 };
 
 pub(super) const ROUTE: &[Key] = &[
@@ -21,12 +21,24 @@ pub(super) const ROUTE: &[Key] = &[
     Key::new("forced", word(&["control", "candidate"]), "Everybody to this arm."),
     Key::new("targets", Kind::Table(TARGETS), "Keys that always get one arm."),
     Key::new("holdout", PERCENT, "Percent of users that always get control, drawn with their own salt.").or("0.0"),
+    Key::new(
+        "exclusive",
+        Kind::Table(EXCLUSIVE),
+        "Slots of a group: no user gets the candidates of two of its routes.",
+    )
+    .optional(),
+    Key::new(
+        "prerequisite",
+        Kind::Either(&Kind::List(&Kind::Table(PREREQUISITE)), &Kind::Table(PREREQUISITE)),
+        "The arm that a user must be assigned on another route, or on each of several; control serves the others.",
+    ),
     Key::new("eligible", CONDITION, "Who may get the candidate at all; control serves the others."),
     Key::new(
         "rules",
         Kind::List(&Kind::Table(RULE)),
         "Conditions with an arm or a percentage of their own. The first that holds decides.",
     ),
+    Key::new("pin", Kind::Table(PIN), "A running conversation keeps its arm when percentages change.").optional(),
     Key::new("missing_key", word(&["control", "cookie"]), "Without a key: control, or a sticky anonymous id.")
         .or("control"),
     Key::new("override", Kind::Table(OVERRIDE), "Lets testers choose their arm: `candidate KEY`.").optional(),
@@ -51,9 +63,6 @@ pub(super) const ROUTE: &[Key] = &[
     )
     .optional(),
     Key::later("guards", "Conditions that alert, hold or roll back."),
-    Key::later("exclusive", "Slots of a group of routes."),
-    Key::later("pin", "A running conversation keeps its arm."),
-    Key::later("prerequisite", "Another route that comes first."),
     Key::later("shadow", "Copies of requests to the candidate."),
     Key::later("experiment", "What is to be decided, and when."),
 ];
@@ -65,8 +74,33 @@ const VALUES: &[Key] = &[
 ];
 
 const TARGETS: &[Key] = &[
-    Key::new("control", Kind::List(&TEXT), "Keys that get control.").or("[]"),
+    Key::new("control", Kind::List(&TEXT), "Keys that get control, or `sha256:` and the hex digits of their SHA-256.")
+        .or("[]"),
+    Key::new("control_file", FILE, "A file with such keys, one a line; `#` begins a line that is a comment."),
     Key::new("candidate", Kind::List(&TEXT), "Keys that get the candidate.").or("[]"),
+    Key::new("candidate_file", FILE, "A file with such keys."),
+];
+
+const EXCLUSIVE: &[Key] = &[
+    Key::new("group", TEXT, "The group.").required(),
+    Key::new("slots", Kind::List(&PERCENT), "Where this route's slots begin and end, from 0 to 100: `[0, 50]`.")
+        .required(),
+];
+
+const PREREQUISITE: &[Key] = &[
+    Key::new("route", reference("routes"), "The other route.").required(),
+    Key::new("arm", word(&["control", "candidate"]), "The arm that it must assign.").required(),
+];
+
+const PIN: &[Key] = &[
+    Key::new("by", reference("contexts"), "The kind whose key is the conversation's.").required(),
+    Key::new("idle", duration(SECOND, DAY), "How long after its last request a conversation keeps its arm.").or("30m"),
+    Key::new(
+        "secrets",
+        Kind::List(&SECRET),
+        "What tokens are signed with, at least 16 bytes each: the first signs, all verify.",
+    )
+    .required(),
 ];
 
 const RULE: &[Key] = &[

@@ -251,3 +251,28 @@ fn an_attribute_can_be_changed_from_the_environment() {
     assert!(format!("{tier:?}").contains("x-other"));
     assert!(bad(&text, &[("POINTSMAN__CONTEXTS__USER__TEIR__HEADER", "x")]).contains("unknown key"));
 }
+
+/// `examples/regions.toml`, over many users.
+#[test]
+fn each_region_of_the_example_gets_its_own_share() {
+    const USERS: u32 = 100_000;
+    // Two-sided 99.9 % quantile of the standard normal distribution.
+    const Z: f64 = 3.290_526_731;
+    let loaded = good(include_str!("../../../examples/regions.toml"), &[]);
+    let (config, policy) = (&loaded.config, &loaded.config.routes[0].policy);
+    let slot = config.attributes.iter().position(|attribute| &*attribute.name == "session.region").unwrap();
+    for (region, percent) in [("us_east", 25.0), ("us_west", 15.0), ("europe", 10.0)] {
+        let mut facts = vec![None; config.attributes.len()];
+        facts[slot] = Some(Fact::Text(region.into()));
+        let served = (0..USERS).filter(|user| {
+            let key = format!("user_{user}");
+            let contexts = Contexts { facts: &facts, ..Contexts::of_key(policy.split_by, &key) };
+            let decision = decide(policy, &contexts, &Health::WELL);
+            assert_eq!(decision.randomised.map(|percent| percent.get()), Some(percent), "{region} {key}");
+            decision.assigned == Arm::Candidate
+        });
+        let (served, p) = (served.count(), percent / 100.0);
+        let half_width = Z * (p * (1.0 - p) * f64::from(USERS)).sqrt();
+        assert!((served as f64 - p * f64::from(USERS)).abs() <= half_width, "{region}: {served} of {USERS}");
+    }
+}

@@ -11,7 +11,13 @@ use super::*;
 
 fn folder() -> Folder {
     let certificate = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
-    Folder::new(&[("gateway.toml", FULL), ("ca.pem", &certificate), ("rsa.pem", crate::jwt::fixture::RSA_PUBLIC)])
+    Folder::new(&[
+        ("gateway.toml", FULL),
+        ("ca.pem", &certificate),
+        ("rsa.pem", crate::jwt::fixture::RSA_PUBLIC),
+        ("control.txt", "# cautious\nd-1\n"),
+        ("candidate.txt", "d-2\n"),
+    ])
 }
 
 fn gathered(folder: &Folder) -> Gathered {
@@ -153,7 +159,15 @@ fn restart_keys_are_named_when_they_differ() {
 fn the_redacted_tree_has_every_key_and_no_secret() {
     let folder = folder();
     let shown = redact::tree(&gathered(&folder).typed).to_string();
-    for secret in ["0123456789abcdef", "a secret of some length", "testers only", r#""x-key":"k""#, "a shared secret"] {
+    let secrets = [
+        "0123456789abcdef",
+        "a secret of some length",
+        "testers only",
+        "pins are signed",
+        r#""x-key":"k""#,
+        "a shared secret",
+    ];
+    for secret in secrets {
         assert!(!shown.contains(secret), "{secret}");
     }
     for (path, _) in leaves() {

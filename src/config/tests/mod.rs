@@ -5,6 +5,7 @@ mod conditions;
 mod keys;
 mod layers;
 mod pages;
+mod relations;
 mod robust;
 mod secrets;
 mod values;

@@ -1,11 +1,13 @@
 //! What a file says about splitting one route, compiled: nothing in it can be wrong any more.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::domain::Arm;
-use crate::domain::assignment::Share;
+use crate::domain::assignment::{Bucket, Share};
 use crate::domain::condition::{Clause, Slot};
-use crate::domain::context::ContextIndex;
+use crate::domain::context::{ContextIndex, Contexts};
+use crate::domain::percent::Percent;
+use crate::domain::targets::Targets;
 
 /// What the file says about splitting one route.
 #[derive(Debug, Clone)]
@@ -18,6 +20,10 @@ pub struct Policy {
     pub targets: Targets,
     /// A share that always gets control, drawn with its own salt.
     pub holdout: Option<Holdout>,
+    /// Slots of a group of routes, of which a user gets one route's candidate at most.
+    pub exclusive: Option<Exclusive>,
+    /// Arms that the user must be assigned on other routes.
+    pub prerequisites: Box<[Prerequisite]>,
     /// Who may get the candidate, and which users get an arm or a percentage of their own.
     pub targeting: Targeting,
     /// The share that the candidate serves.
@@ -48,15 +54,6 @@ pub struct KeyNeed {
     pub anonymous: bool,
 }
 
-/// Listed keys; a key in both lists is a configuration error.
-#[derive(Debug, Clone, Default)]
-pub struct Targets {
-    /// Keys that get control.
-    pub control: HashSet<Box<str>>,
-    /// Keys that get the candidate.
-    pub candidate: HashSet<Box<str>>,
-}
-
 /// Users who stay with control whatever the percentage.
 #[derive(Debug, Clone)]
 pub struct Holdout {
@@ -64,6 +61,52 @@ pub struct Holdout {
     pub share: Share,
     /// The holdout's own salt: `"{route salt}:holdout"`.
     pub salt: Box<str>,
+}
+
+/// The slots of one route in a group: from `low`, up to but without `high`; 100 belongs to the last.
+#[derive(Debug, Clone)]
+pub struct Exclusive {
+    /// The group.
+    pub group: Box<str>,
+    /// Hashed behind the key for all routes of the group: `"exclusive:{group}"`.
+    pub salt: Box<str>,
+    /// Where the slots begin.
+    pub low: Percent,
+    /// Where they end.
+    pub high: Percent,
+}
+
+impl Exclusive {
+    /// The slots of a group.
+    #[must_use]
+    pub fn new(group: &str, low: Percent, high: Percent) -> Self {
+        Self { group: group.into(), salt: format!("exclusive:{group}").into(), low, high }
+    }
+
+    /// Whether a bucket under the group's salt lies in the slots, by the formula of the assignment
+    /// ([`Bucket::percentage`]).
+    #[must_use]
+    pub fn contains(&self, bucket: Bucket) -> bool {
+        let slot = bucket.percentage();
+        self.low.get() <= slot && (slot < self.high.get() || self.high == Percent::HUNDRED)
+    }
+
+    /// The bucket of who asks; `None` without a key.
+    #[must_use]
+    pub fn bucket(&self, kind: ContextIndex, contexts: &Contexts<'_>) -> Option<Bucket> {
+        contexts.digest(kind, &self.salt).map(|digest| digest.bucket())
+    }
+}
+
+/// An arm that the user must be assigned on another route.
+#[derive(Debug, Clone)]
+pub struct Prerequisite {
+    /// The other route.
+    pub route: Arc<str>,
+    /// The arm.
+    pub arm: Arm,
+    /// How the other route splits; it has no way back to this one.
+    pub policy: Arc<Policy>,
 }
 
 /// Conditions of one route.
@@ -106,18 +149,4 @@ pub enum Serve {
     Arm(Arm),
     /// The candidate for this share, drawn with the same bucket as the rollout.
     Percent(Share),
-}
-
-impl Targets {
-    /// The arm that this key is listed for.
-    #[must_use]
-    pub fn arm_of(&self, key: &str) -> Option<Arm> {
-        if self.candidate.contains(key) {
-            Some(Arm::Candidate)
-        } else if self.control.contains(key) {
-            Some(Arm::Control)
-        } else {
-            None
-        }
-    }
 }

@@ -14,8 +14,14 @@ pub enum Reason {
     Target,
     /// The key is in the holdout: control.
     Holdout,
+    /// The key is outside of the route's slots in its exclusive group: control.
+    Excluded,
+    /// Another route assigns another arm than this one asks for: control.
+    Prerequisite,
     /// The user is not eligible: control.
     Condition,
+    /// A running conversation keeps its arm.
+    Pinned,
     /// A rule of the route matches: its arm, or its own percentage.
     Rule,
     /// There is no key to split by: control.
@@ -41,13 +47,16 @@ pub enum Reason {
 }
 
 /// The order in which assignment is decided; the first that applies wins.
-pub const ASSIGNMENT_ORDER: [Reason; 9] = [
+pub const ASSIGNMENT_ORDER: [Reason; 12] = [
     Reason::Disabled,
     Reason::Override,
     Reason::Forced,
     Reason::Target,
     Reason::Holdout,
+    Reason::Excluded,
+    Reason::Prerequisite,
     Reason::Condition,
+    Reason::Pinned,
     Reason::Rule,
     Reason::NoKey,
     Reason::Rollout,
@@ -58,13 +67,16 @@ pub const HEALTH_ORDER: [Reason; 4] = [Reason::BreakerOpen, Reason::RateLimited,
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Disabled,
         Self::Override,
         Self::Forced,
         Self::Target,
         Self::Holdout,
+        Self::Excluded,
+        Self::Prerequisite,
         Self::Condition,
+        Self::Pinned,
         Self::Rule,
         Self::NoKey,
         Self::Rollout,
@@ -87,7 +99,10 @@ impl Reason {
             Self::Forced => "forced",
             Self::Target => "target",
             Self::Holdout => "holdout",
+            Self::Excluded => "excluded",
+            Self::Prerequisite => "prerequisite",
             Self::Condition => "condition",
+            Self::Pinned => "pinned",
             Self::Rule => "rule",
             Self::NoKey => "no_key",
             Self::Rollout => "rollout",

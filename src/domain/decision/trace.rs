@@ -1,6 +1,6 @@
 //! A decision step by step, for people. What decides is [`super::decide`]; this only tells.
 
-use super::{ASSIGNMENT_ORDER, Decision, HEALTH_ORDER, Health, Policy, Reason, Rule, Serve};
+use super::{ASSIGNMENT_ORDER, Decision, Exclusive, HEALTH_ORDER, Health, Policy, Prerequisite, Reason, Rule, Serve};
 use crate::domain::Arm;
 use crate::domain::assignment::Share;
 use crate::domain::breaker::View;
@@ -113,6 +113,9 @@ fn assignment_found(step: Reason, policy: &Policy, contexts: &Contexts<'_>, deci
                 Some(digest) => compare(digest.bucket().percentage(), holdout.share),
             },
         },
+        Reason::Excluded => exclusive_found(policy, contexts),
+        Reason::Prerequisite => prerequisites_found(policy, contexts),
+        Reason::Pinned => contexts.pinned.map_or("no pin".into(), |arm| format!("pinned to {arm}")),
         Reason::NoKey => {
             if contexts.keys.of(policy.split_by).is_some() { "there is a key" } else { "there is no key" }.into()
         }
@@ -131,6 +134,31 @@ fn assignment_found(step: Reason, policy: &Policy, contexts: &Contexts<'_>, deci
         | Reason::Fallback
         | Reason::Undecided => String::new(),
     }
+}
+
+fn exclusive_found(policy: &Policy, contexts: &Contexts<'_>) -> String {
+    let Some(exclusive) = &policy.exclusive else { return "in no exclusive group".into() };
+    let Exclusive { group, low, high, .. } = exclusive;
+    let slots = format!("the slots {} to {} of {group:?}", low.get(), high.get());
+    match exclusive.bucket(policy.split_by, contexts) {
+        None => format!("there is no key to find a slot with; {slots} are this route's"),
+        Some(bucket) => {
+            let lies = if exclusive.contains(bucket) { "is within" } else { "is outside of" };
+            format!("bucket {}, that is {:.6}, {lies} {slots}", bucket.0, bucket.percentage())
+        }
+    }
+}
+
+/// What each other route assigns, and why.
+fn prerequisites_found(policy: &Policy, contexts: &Contexts<'_>) -> String {
+    let told = |prerequisite: &Prerequisite| {
+        let Prerequisite { route, arm, .. } = prerequisite;
+        let found = prerequisite.assigned(contexts);
+        let relation = if found.arm == *arm { "as asked for" } else { "and the other arm is asked for" };
+        format!("{route} assigns {} by {}, {relation}", found.arm, found.by.as_str())
+    };
+    let told: Vec<String> = policy.prerequisites.iter().map(told).collect();
+    if told.is_empty() { "no prerequisite".into() } else { told.join("; ") }
 }
 
 fn health_found(step: Reason, health: &Health, decision: &Decision) -> String {
@@ -164,7 +192,10 @@ fn health_found(step: Reason, health: &Health, decision: &Decision) -> String {
         | Reason::Forced
         | Reason::Target
         | Reason::Holdout
+        | Reason::Excluded
+        | Reason::Prerequisite
         | Reason::Condition
+        | Reason::Pinned
         | Reason::Rule
         | Reason::NoKey
         | Reason::Rollout

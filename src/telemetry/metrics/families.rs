@@ -7,6 +7,7 @@ use super::{Family, Observation, Samples};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::fallback::Cause;
+use crate::domain::pin;
 use crate::domain::quality::Position;
 use crate::jwt::Rejection;
 use crate::measure::RouteTotals;
@@ -73,6 +74,14 @@ pub const FAMILIES: &[Family] = &[
         kind: Counter,
         labels: &["route"],
         collect: |seen, out| by_route(seen, out, |route, totals, out| out.count(&[route], totals.keyless)),
+    },
+    Family {
+        name: "pointsman_pins_rejected_total",
+        help: "Pins of conversations that did not count: malformed, forged, foreign (another route or conversation), \
+            expired. Routes with a pin only.",
+        kind: Counter,
+        labels: &["route", "reason"],
+        collect: pins_rejected,
     },
     Family {
         name: "pointsman_rollout_percent",
@@ -422,6 +431,15 @@ fn gates(seen: &Observation<'_>, out: &mut Samples) {
     for (definition, state) in seen.snapshot.config().routes.iter().zip(&seen.snapshot.routes) {
         if definition.quality_gate.is_some() {
             out.count(&[&state.name], u64::from(state.gate() == Position::Open));
+        }
+    }
+}
+
+fn pins_rejected(seen: &Observation<'_>, out: &mut Samples) {
+    let routes = seen.snapshot.config().routes.iter().zip(&seen.totals);
+    for (definition, totals) in routes.filter(|(definition, _)| definition.pin.is_some()) {
+        for (rejection, &count) in pin::Rejection::ALL.into_iter().zip(&totals.pins_rejected) {
+            out.count(&[&definition.name, rejection.as_str()], count);
         }
     }
 }

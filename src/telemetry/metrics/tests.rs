@@ -30,6 +30,7 @@ control = "old"
 candidate = "new"
 rollout = { percent = 25.0 }
 quality_gate = { metric = "quality", min = 0.7 }
+pin = { by = "user", secrets = ["0123456789abcdef"] }
 "#;
 
 /// A gateway in which everything has happened once.
@@ -45,6 +46,7 @@ fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
         counters.first_byte[1].record(Duration::from_millis(2));
         counters.overhead.record(Duration::from_micros(30));
         counters.keyless.add(1);
+        counters.pins_rejected[1].add(1);
     }
     live.workers[0].connections.add(3);
     live.workers[1].disconnections.add(1);
@@ -83,6 +85,7 @@ fn values_are_those_of_the_gateway() {
         r#"pointsman_request_duration_seconds_bucket{route="answers",served="candidate",le="+Inf"} 2"#,
         r#"pointsman_request_duration_seconds_sum{route="answers",served="candidate"} 0.006"#,
         r#"pointsman_keyless_requests_total{route="answers"} 2"#,
+        r#"pointsman_pins_rejected_total{route="answers",reason="forged"} 2"#,
         r#"pointsman_rollout_percent{route="answers"} 25"#,
         r#"pointsman_effective_percent{route="answers"} 100"#,
         r#"pointsman_quality_gate_open{route="answers"} 1"#,

@@ -260,6 +260,13 @@ impl Gateway {
         fs::rename(&fresh, &self.file).unwrap();
     }
 
+    /// What a scraper gets.
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> String {
+        let observe = SocketAddr::from(([127, 0, 0, 1], self.ports[1].number));
+        Client::connect(observe).get("/metrics", &[]).text()
+    }
+
     /// Sends a signal by its name, for example `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
