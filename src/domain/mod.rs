@@ -13,6 +13,7 @@ pub mod fallback;
 pub mod percent;
 pub mod pointer;
 pub mod quality;
+pub mod rewrite;
 pub mod sketch;
 pub mod window;
 
