@@ -128,6 +128,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Bytes of request bodies kept for replay, in all requests together.
     pub replay_memory: u64,
+    /// Bytes of a request body that are read before the decision, where a route needs it.
+    pub body_attributes: u64,
 }
 
 /// `[shutdown]`.
@@ -403,6 +405,8 @@ pub struct Route {
     pub candidate: BackendIndex,
     /// The kind whose key splits.
     pub split_by: ContextIndex,
+    /// Whether keys or attributes that its decision looks at come from the body.
+    pub reads_body: bool,
     /// The split itself. `enabled` is false when the candidate's URL is empty.
     pub policy: Policy,
     /// What to do without a key.

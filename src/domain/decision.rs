@@ -55,6 +55,8 @@ pub enum Reason {
     QualityProbe,
     /// Candidate was tried and failed; control answered.
     Fallback,
+    /// The request ended before all that the decision needs of it had come.
+    Undecided,
 }
 
 /// The order in which assignment is decided; the first that applies wins.
@@ -75,7 +77,7 @@ pub const HEALTH_ORDER: [Reason; 4] = [Reason::BreakerOpen, Reason::RateLimited,
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Disabled,
         Self::Override,
         Self::Forced,
@@ -92,6 +94,7 @@ impl Reason {
         Self::BreakerProbe,
         Self::QualityProbe,
         Self::Fallback,
+        Self::Undecided,
     ];
 
     /// The word in headers, labels, logs and answers.
@@ -114,6 +117,7 @@ impl Reason {
             Self::BreakerProbe => "breaker_probe",
             Self::QualityProbe => "quality_probe",
             Self::Fallback => "fallback",
+            Self::Undecided => "undecided",
         }
     }
 
@@ -215,7 +219,7 @@ impl Health {
 pub struct Decision {
     /// The arm that rules and hash say for this user.
     pub assigned: Arm,
-    /// Why it was assigned: one of [`ASSIGNMENT_ORDER`].
+    /// Why it was assigned: one of [`ASSIGNMENT_ORDER`], or [`Reason::Undecided`].
     pub assigned_by: Reason,
     /// The arm that is to serve, before any probe or fallback.
     pub serve: Arm,
@@ -227,6 +231,19 @@ pub struct Decision {
     pub rule: Option<usize>,
     /// The digest of the key under the route's salt; `None` without a key.
     pub digest: Option<Digest>,
+}
+
+impl Decision {
+    /// What holds until there is a decision.
+    pub const NONE: Self = Self {
+        assigned: Arm::Control,
+        assigned_by: Reason::Undecided,
+        serve: Arm::Control,
+        reason: Reason::Undecided,
+        randomised: None,
+        rule: None,
+        digest: None,
+    };
 }
 
 /// Decides one request.

@@ -136,6 +136,48 @@ impl CodeClass {
     }
 }
 
+/// Why nothing could be read of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyMiss {
+    /// It is larger than `limits.body_attributes`.
+    TooLarge,
+    /// `limits.replay_memory` had no room for it.
+    NoMemory,
+    /// Its `content-type` is something other than JSON.
+    ContentType,
+    /// It has a `content-encoding`.
+    ContentEncoding,
+    /// It is not JSON.
+    NotJson,
+    /// It is nested too deeply.
+    TooDeep,
+}
+
+impl BodyMiss {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::TooLarge, Self::NoMemory, Self::ContentType, Self::ContentEncoding, Self::NotJson, Self::TooDeep];
+
+    /// The word in labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::NoMemory => "no_memory",
+            Self::ContentType => "content_type",
+            Self::ContentEncoding => "content_encoding",
+            Self::NotJson => "not_json",
+            Self::TooDeep => "too_deep",
+        }
+    }
+
+    /// Position in [`BodyMiss::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 const REASONS: usize = Reason::ALL.len();
 const CLASSES: usize = CodeClass::WORDS.len();
 const OUTCOMES: usize = Outcome::ALL.len();
@@ -319,6 +361,9 @@ pub struct WorkerCounters {
     pub untrusted_identity: Counter,
     /// Values that could not be read as their attribute's type.
     pub unreadable_attributes: Counter,
+    /// Bodies that attributes or keys were to come from, and of which nothing could be read, in the order
+    /// of [`BodyMiss::ALL`].
+    pub body_misses: [Counter; BodyMiss::ALL.len()],
     /// Records dropped because the ring was full.
     pub records_dropped: Counter,
     /// Requests whose task panicked.

@@ -1,6 +1,7 @@
 //! A request arrives: it is checked, its route and its asker are found, and an arm is decided on.
 //!
-//! From here it goes to [`super::exchange`].
+//! Its body is read before the decision only where the route's key or conditions come from it. From
+//! here it goes to [`super::exchange`].
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,16 +11,19 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
+use serde_json::Value;
 
 use super::admission;
 use super::attributes::{Asker, Attributes};
+use super::document;
 use super::exchange::{Exchange, Gone};
 use super::headers::{self, Peer, Survey};
 use super::identity::{self, Found, Shown};
 use super::ledger::{Ledger, RequestFacts};
 use super::problem::Problem;
 use super::reply::Reply;
-use super::upload::{SharedUpload, UploadLimits};
+use super::timer::Timer;
+use super::upload::{Patience, SharedUpload, UploadError, UploadLimits};
 use super::worker::Worker;
 use crate::clock;
 use crate::config::model::MissingKey;
@@ -37,7 +41,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Gone> {
     let arrived = clock::now();
-    let timer = peer.begin();
+    let mut timer = peer.begin();
     let snapshot = worker.snapshot();
     let (mut parts, incoming) = request.into_parts();
     let survey = headers::survey(&parts.headers);
@@ -56,32 +60,81 @@ pub(crate) async fn serve(
         }
     };
     let trusted = peer.is_trusted(&snapshot);
-    let shown = Shown { parts: &parts, trusted, claims: None, body: None };
-    let who = identify(&worker, &snapshot, route, shown);
-    let splits = snapshot.config().routes[route].split_by;
-    let asker = Asker { shown, peer: peer.address(), key: (splits, who.key.as_deref()) };
-    let (decision, lease) = decide(&worker, &snapshot, route, asker, who.override_arm, arrived);
-    let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
-    headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
+    let upload = upload(&worker, &snapshot, incoming, arrived);
     let facts =
-        RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: who.key, peer };
-    let ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, decision, facts));
-    let exchange = Exchange {
-        upload: upload(&worker, &snapshot, route, &parts, incoming, decision.serve, arrived),
+        RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: None, peer };
+    let mut ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, facts));
+    let (mut now, mut body) = (arrived, Ok(None));
+    if let Some(upload) = upload.as_ref().filter(|_| snapshot.config().routes[route].reads_body) {
+        body = Box::pin(document(upload, &parts, &ledger, &mut timer)).await;
+        now = clock::now();
+        ledger.waited_for_client(now);
+    }
+    let decided = body.map(|body| {
+        let shown = Shown { parts: &parts, trusted, claims: None, body: body.as_ref() };
+        settle_on(shown, upload.as_ref(), &mut ledger, route, now)
+    });
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let wishes = headers::prepare_request(&mut parts, survey, &ledger.request().peer, trusted, &host);
+    headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
+    let mut exchange = Exchange {
+        upload,
         idempotent: parts.method.is_idempotent(),
         timer,
         survey,
         upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
-        set_cookie: who.set_cookie,
+        set_cookie: None,
         ledger,
-        now: arrived,
+        now,
         parts,
         wishes,
         host,
         trusted,
     };
-    exchange.run(lease).await
+    match decided {
+        Ok((lease, set_cookie)) => {
+            exchange.set_cookie = set_cookie;
+            exchange.run(lease).await
+        }
+        Err(fault) => exchange.blame_client(fault.into()),
+    }
+}
+
+/// The body as a document, where it is one. The client has as long as it would have while its body
+/// streams to control.
+async fn document(
+    upload: &SharedUpload,
+    parts: &Parts,
+    ledger: &Ledger,
+    timer: &mut Timer,
+) -> Result<Option<Value>, UploadError> {
+    let patience = Patience { idle: ledger.backend(Arm::Control).timeouts.idle, deadline: ledger.deadline() };
+    let limit = ledger.snapshot().config().limits.body_attributes;
+    document::read(ledger.worker(), upload, &parts.headers, limit, patience, timer).await
+}
+
+/// Finds out who asks, decides, notes it in the ledger, and sees to it that the body is kept if there may
+/// be a second try. Gives the right to a probe and the cookie of an anonymous id, where there is one.
+fn settle_on(
+    shown: Shown<'_>,
+    upload: Option<&SharedUpload>,
+    ledger: &mut Ledger,
+    route: RouteIndex,
+    now: Instant,
+) -> (Option<Lease>, Option<HeaderValue>) {
+    let (worker, snapshot) = (Rc::clone(ledger.worker()), Rc::clone(ledger.snapshot()));
+    let definition = &snapshot.config().routes[route];
+    let who = identify(&worker, &snapshot, route, shown);
+    let key = (definition.split_by, who.key.as_deref());
+    let asker = Asker { shown, peer: ledger.request().peer.address(), key };
+    let (decision, lease) = decide(&worker, &snapshot, route, asker, who.override_arm, now);
+    let fallback = &definition.fallback;
+    let may_repeat = shown.parts.method.is_idempotent() || fallback.replay == Replay::Always;
+    if let Some(upload) = upload.filter(|_| decision.serve == Arm::Candidate && may_repeat) {
+        upload.keep_up_to(fallback.replay_body);
+    }
+    ledger.decide(decision, who.key);
+    (lease, who.set_cookie)
 }
 
 /// Checks a request and finds its route.
@@ -165,24 +218,12 @@ fn decide(
     (decision, lease)
 }
 
-fn upload(
-    worker: &Worker,
-    snapshot: &Snapshot,
-    route: RouteIndex,
-    parts: &Parts,
-    incoming: Incoming,
-    arm: Arm,
-    now: Instant,
-) -> Option<SharedUpload> {
+fn upload(worker: &Worker, snapshot: &Snapshot, incoming: Incoming, now: Instant) -> Option<SharedUpload> {
     if incoming.is_end_stream() {
         return None;
     }
     let limits = &snapshot.config().limits;
-    let fallback = &snapshot.config().routes[route].fallback;
-    let may_repeat = arm == Arm::Candidate && (parts.method.is_idempotent() || fallback.replay == Replay::Always);
-    let fits = incoming.size_hint().lower() <= fallback.replay_body;
-    let keep = if may_repeat && fits { fallback.replay_body } else { 0 };
-    let limits = UploadLimits { max_body: limits.max_body, keep, keep_all: limits.replay_memory };
+    let limits = UploadLimits::new(limits.max_body, limits.replay_memory);
     Some(SharedUpload::new(incoming, limits, Arc::clone(worker.replay_memory()), now))
 }
 

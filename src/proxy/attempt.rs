@@ -201,6 +201,7 @@ impl From<UploadError> for ClientFault {
     fn from(error: UploadError) -> Self {
         match error {
             UploadError::TooLarge => Self::TooLarge,
+            UploadError::Stalled => Self::Stalled,
             UploadError::Broken | UploadError::Revoked => Self::Gone,
         }
     }

@@ -317,7 +317,8 @@ impl Exchange {
         })
     }
 
-    fn blame_client(mut self, fault: ClientFault) -> Result<Response<Reply>, Gone> {
+    /// Ends a request by a fault of its client.
+    pub(crate) fn blame_client(mut self, fault: ClientFault) -> Result<Response<Reply>, Gone> {
         self.ledger.end(Outcome::ClientGone, self.now);
         match fault {
             ClientFault::TooLarge => Ok(self.refuse(Problem::ContentTooLarge)),

@@ -1,7 +1,8 @@
 //! The ledger of one request: what happened, settled in one place, once, whatever happened.
 //!
-//! Dropping the ledger settles it. It lives in the exchange until a response begins, then in the
-//! response body, or in the tunnel; a client that goes away drops all of these.
+//! Dropping the ledger settles it. It is opened as soon as a route is found, before anything is waited
+//! for and so before there is a decision; it lives in the exchange until a response begins, then in the
+//! response body, or in the tunnel. A client that goes away drops all of these.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ pub(crate) struct Ledger {
     snapshot: Current,
     route: RouteIndex,
     arrived: Instant,
-    /// What was decided.
+    /// What was decided; [`Decision::NONE`] before.
     pub(crate) decision: Decision,
     /// The arm that answers, or will.
     pub(crate) served: Arm,
@@ -38,6 +39,8 @@ pub(crate) struct Ledger {
     attempts: [Option<Attempt>; 2],
     open: Option<OpenAttempt>,
     upstream_time: Duration,
+    /// Time spent waiting for the client before the decision.
+    client_time: Duration,
     response_bytes: u64,
     fallback: Option<Cause>,
     request: RequestFacts,
@@ -70,7 +73,6 @@ impl Ledger {
         snapshot: Current,
         route: RouteIndex,
         arrived: Instant,
-        decision: Decision,
         request: RequestFacts,
     ) -> Self {
         worker.counters().started.add(1);
@@ -79,18 +81,32 @@ impl Ledger {
             snapshot,
             route,
             arrived,
-            decision,
-            served: decision.serve,
-            reason: decision.reason,
+            decision: Decision::NONE,
+            served: Decision::NONE.serve,
+            reason: Decision::NONE.reason,
             status: None,
             attempts: [None, None],
             open: None,
             upstream_time: Duration::ZERO,
+            client_time: Duration::ZERO,
             response_bytes: 0,
             fallback: None,
             request,
             finished_at: None,
         }
+    }
+
+    /// It was decided who asks and which arm is to serve.
+    pub(crate) fn decide(&mut self, decision: Decision, key: Option<Box<str>>) {
+        self.decision = decision;
+        self.served = decision.serve;
+        self.reason = decision.reason;
+        self.request.key = key;
+    }
+
+    /// All this time since it arrived went on waiting for the client.
+    pub(crate) fn waited_for_client(&mut self, now: Instant) {
+        self.client_time = now.saturating_duration_since(self.arrived);
     }
 
     pub(crate) const fn worker(&self) -> &Rc<Worker> {
@@ -183,12 +199,17 @@ impl Ledger {
     /// The head of the response is about to go to the client.
     pub(crate) fn respond(&mut self, status: StatusCode, now: Instant) {
         self.status = Some(status);
-        let own = now.saturating_duration_since(self.arrived).saturating_sub(self.upstream_time);
-        self.counters().overhead.record(own);
+        self.counters().overhead.record(self.own_time(now));
     }
 
     pub(crate) const fn add_bytes(&mut self, bytes: u64) {
         self.response_bytes += bytes;
+    }
+
+    /// The gateway's own time: since arrival, less the time spent on upstreams and on the client before
+    /// the decision.
+    fn own_time(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.arrived).saturating_sub(self.upstream_time + self.client_time)
     }
 
     /// Time spent waiting for upstreams so far.
@@ -240,7 +261,7 @@ impl Ledger {
                 assigned_by: self.decision.assigned_by,
                 generation: self.snapshot.generation,
                 response_bytes: self.response_bytes,
-                own_micros: micros(now.saturating_duration_since(self.arrived).saturating_sub(self.upstream_time)),
+                own_micros: micros(self.own_time(now)),
                 at: clock::timestamp(),
             },
         );
@@ -255,7 +276,7 @@ impl Drop for Ledger {
         let counters = self.counters();
         counters.request(self.decision.assigned, self.served, self.reason, CodeClass::of(self.status));
         counters.duration[self.served.index()].record(now.saturating_duration_since(self.arrived));
-        if self.request.key.is_none() {
+        if self.request.key.is_none() && self.reason != Reason::Undecided {
             counters.keyless.add(1);
         }
         if self.decision.assigned_by == Reason::Rollout {

@@ -9,6 +9,7 @@ mod arrival;
 mod attempt;
 mod attributes;
 mod client_io;
+pub mod document;
 mod exchange;
 mod headers;
 pub mod identity;

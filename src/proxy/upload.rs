@@ -1,10 +1,14 @@
 //! The request body on its way to an upstream, and what is kept of it for a second try.
 //!
-//! Nothing is gathered first: pieces go out as they come in, and those that may be needed again are
-//! kept beside (a piece is a reference count, not a copy). When a try is given up, its body is revoked:
-//! the next try replays what was kept and goes on reading where the first stopped.
+//! Pieces go out as they come in, and those that may be needed again are kept beside (a piece is a
+//! reference count, not a copy). When a try is given up, its body is revoked: the next try replays what
+//! was kept and goes on reading where the first stopped. Only where the beginning of a body has to be
+//! known before the first try is it gathered ([`SharedUpload::gather`]); it is then kept like any other
+//! piece, and every try, the first among them, begins with what was kept. Nothing is ever lost or sent
+//! out of order.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,11 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::timer::Timer;
 use crate::clock;
 
 /// Why the client's body ended before its end.
@@ -28,6 +33,9 @@ pub(crate) enum UploadError {
     /// The client went away, or broke the framing.
     #[error("the client did not send its whole body")]
     Broken,
+    /// Nothing more came in time while the body was gathered.
+    #[error("the request body stopped coming")]
+    Stalled,
     /// This try was given up; another one has the body now.
     #[error("the attempt was given up")]
     Revoked,
@@ -47,6 +55,11 @@ impl ReplayMemory {
         true
     }
 
+    /// Counts what is kept whatever the limit.
+    fn insist(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn release(&self, bytes: u64) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -57,10 +70,46 @@ impl ReplayMemory {
 pub(crate) struct UploadLimits {
     /// `limits.max_body`.
     pub(crate) max_body: u64,
-    /// `fallback.replay_body`, or 0 where a second try is out of the question.
-    pub(crate) keep: u64,
+    /// What [`SharedUpload::keep_up_to`] allowed, 0 before.
+    keep: u64,
     /// `limits.replay_memory`.
     pub(crate) keep_all: u64,
+}
+
+impl UploadLimits {
+    /// `limits.max_body` and `limits.replay_memory`; nothing is kept for a second try so far.
+    pub(crate) const fn new(max_body: u64, keep_all: u64) -> Self {
+        Self { max_body, keep: 0, keep_all }
+    }
+}
+
+/// The beginning of a body, or all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gathered {
+    /// In one piece. Empty where the announced length alone was too large.
+    pub(crate) bytes: Bytes,
+    /// Whether that is all.
+    pub(crate) extent: Extent,
+}
+
+/// How much of a body was gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    Whole,
+    /// The body is larger than the limit; the rest streams on behind what was gathered.
+    TooLarge,
+    /// `limits.replay_memory` has no room for more; the rest streams on behind what was gathered.
+    NoMemory,
+}
+
+/// How long gathering waits for the client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Between two pieces, and before the first.
+    pub(crate) idle: Duration,
+    /// When everything has to be over.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// The state of a request body, shared by the exchange and the body of the present try.
@@ -121,6 +170,50 @@ impl SharedUpload {
         })))
     }
 
+    /// Reads the body before the first try, up to its end or to the first piece beyond `limit` bytes, and
+    /// gives what came in one piece. Every try then begins with it. A body whose announced length is
+    /// beyond the limit is not touched. Calling it again with a larger limit goes on where it stopped.
+    ///
+    /// What is gathered is kept up to the beginning of the answer and counts in `limits.replay_memory`:
+    /// at most `limit` bytes and one piece of the connection's read buffer. Should the memory have no
+    /// room, gathering ends with the piece that was too much.
+    ///
+    /// Dropping the future half-way spoils the body: drop the upload with it.
+    ///
+    /// # Errors
+    /// `TooLarge` beyond `limits.max_body`, `Broken` for a client that went away or broke the framing,
+    /// `Stalled` when `patience` ran out. No try may follow.
+    pub(crate) async fn gather(
+        &self,
+        limit: u64,
+        patience: Patience,
+        timer: &mut Timer,
+    ) -> Result<Gathered, UploadError> {
+        let mut gathering = match self.0.borrow_mut().begin_gathering(limit) {
+            Ok(gathering) => gathering,
+            Err(gathered) => return Ok(gathered),
+        };
+        let extent = poll_fn(|cx| {
+            let mut upload = self.0.borrow_mut();
+            if let Poll::Ready(extent) = upload.poll_gather(cx, limit, &mut gathering) {
+                return Poll::Ready(extent);
+            }
+            let idle = upload.progress_at + patience.idle;
+            let until = patience.deadline.map_or(idle, |deadline| deadline.min(idle));
+            timer.poll_until(cx, until).map(|()| Err(upload.fail(UploadError::Stalled)))
+        })
+        .await?;
+        Ok(self.0.borrow_mut().end_gathering(gathering, extent))
+    }
+
+    /// From now on up to so many bytes are kept for a second try; none of a body that is announced to be
+    /// larger, beside what was gathered.
+    pub(crate) fn keep_up_to(&self, bytes: u64) {
+        let mut upload = self.0.borrow_mut();
+        let announced = upload.kept_bytes + upload.incoming.size_hint().lower();
+        upload.limits.keep = if announced <= bytes { bytes } else { 0 };
+    }
+
     /// The body for the next try; the body of the one before is revoked.
     pub(crate) fn next_body(&self, now: Instant) -> UploadBody {
         let mut upload = self.0.borrow_mut();
@@ -171,7 +264,8 @@ impl SharedUpload {
 
     pub(crate) fn progress(&self) -> Progress {
         let upload = self.0.borrow();
-        Progress { finished: upload.finished, waiting_for_client: upload.waiting_for_client, at: upload.progress_at }
+        let finished = upload.finished && upload.caught_up;
+        Progress { finished, waiting_for_client: upload.waiting_for_client, at: upload.progress_at }
     }
 }
 
@@ -183,6 +277,57 @@ impl Upload {
             // It would never learn of it, and hold its connection for ever.
             revoked.wake();
         }
+    }
+
+    /// What was gathered before, or all there is to know already.
+    fn begin_gathering(&mut self, limit: u64) -> Result<BytesMut, Gathered> {
+        let so_far = std::mem::take(&mut self.kept);
+        let mut gathering = BytesMut::new();
+        so_far.iter().for_each(|piece| gathering.extend_from_slice(piece));
+        if self.finished {
+            return Err(self.end_gathering(gathering, Extent::Whole));
+        }
+        let announced = self.kept_bytes + self.incoming.size_hint().lower();
+        if announced > limit { Err(self.end_gathering(gathering, Extent::TooLarge)) } else { Ok(gathering) }
+    }
+
+    /// Ready once the body has ended, or no more of it is to be gathered.
+    fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: u64,
+        gathering: &mut BytesMut,
+    ) -> Poll<Result<Extent, UploadError>> {
+        while !self.finished {
+            let Some(frame) = ready!(self.poll_incoming(cx)) else { break };
+            let frame = frame?;
+            let Some(data) = frame.data_ref() else { continue };
+            // Copied: a client could make each byte a piece, and a piece is larger than a byte.
+            gathering.extend_from_slice(data);
+            let length = data.len() as u64;
+            self.kept_bytes += length;
+            let fits = self.memory.reserve(length, self.limits.keep_all);
+            if !fits {
+                // It came, so it is held; that was the last.
+                self.memory.insist(length);
+            }
+            if self.finished {
+                break;
+            }
+            if self.kept_bytes > limit {
+                return Poll::Ready(Ok(Extent::TooLarge));
+            }
+            if !fits {
+                return Poll::Ready(Ok(Extent::NoMemory));
+            }
+        }
+        Poll::Ready(Ok(if self.kept_bytes > limit { Extent::TooLarge } else { Extent::Whole }))
+    }
+
+    fn end_gathering(&mut self, gathering: BytesMut, extent: Extent) -> Gathered {
+        let bytes = gathering.freeze();
+        self.kept = if bytes.is_empty() { Vec::new() } else { vec![bytes.clone()] };
+        Gathered { bytes, extent }
     }
 
     fn keep(&mut self, data: &Bytes) {
@@ -229,8 +374,6 @@ impl Upload {
             if self.received > self.limits.max_body {
                 return Poll::Ready(Some(Err(self.fail(UploadError::TooLarge))));
             }
-            let data = data.clone();
-            self.keep(&data);
         } else if let Some(trailers) = frame.trailers_ref() {
             self.trailers = self.whole.then(|| trailers.clone());
         }
@@ -276,21 +419,23 @@ impl Body for UploadBody {
         if upload.turn != reading.turn {
             return Poll::Ready(Some(Err(UploadError::Revoked)));
         }
-        // In the first turn what is kept has just been sent; from the second on it is replayed first.
-        if reading.turn > 1
-            && let Some(piece) = upload.kept.get(reading.replayed).cloned()
-        {
+        // What an earlier turn, or gathering, has kept goes first.
+        if let Some(piece) = upload.kept.get(reading.replayed).cloned() {
             reading.replayed += 1;
+            upload.caught_up = reading.replayed == upload.kept.len();
             upload.progress_at = clock::now();
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         upload.caught_up = true;
         if upload.finished {
-            let trailers = upload.trailers.clone().filter(|_| reading.turn > 1 && !reading.trailers_sent);
+            let trailers = upload.trailers.clone().filter(|_| !reading.trailers_sent);
             reading.trailers_sent = true;
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         let frame = ready!(upload.poll_incoming(cx));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
+            upload.keep(data);
+        }
         // What was read in this turn was sent in this turn, whether or not it was kept.
         reading.replayed = upload.kept.len();
         reading.trailers_sent |= frame.as_ref().is_some_and(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
@@ -300,21 +445,21 @@ impl Body for UploadBody {
     fn is_end_stream(&self) -> bool {
         let Some(reading) = &self.0 else { return true };
         let upload = reading.upload.0.borrow();
-        let replayed = reading.turn <= 1 || reading.replayed >= upload.kept.len();
-        let trailers_due = reading.turn > 1 && !reading.trailers_sent && upload.trailers.is_some();
+        let replayed = reading.replayed >= upload.kept.len();
+        let trailers_due = !reading.trailers_sent && upload.trailers.is_some();
         upload.turn == reading.turn && replayed && !trailers_due && (upload.finished || upload.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         let Some(reading) = &self.0 else { return SizeHint::with_exact(0) };
         let upload = reading.upload.0.borrow();
-        let replay: u64 = match reading.turn {
-            0 | 1 => 0,
-            _ => upload.kept.iter().skip(reading.replayed).map(|piece| piece.len() as u64).sum(),
-        };
+        let replay: u64 = upload.kept.iter().skip(reading.replayed).map(|piece| piece.len() as u64).sum();
         match upload.incoming.size_hint().exact() {
             Some(rest) => SizeHint::with_exact(rest + replay),
             None => SizeHint::default(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

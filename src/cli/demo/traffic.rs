@@ -247,6 +247,7 @@ fn assigned(headers: &HeaderMap) -> Option<Arm> {
         | Reason::Rule
         | Reason::NoKey
         | Reason::Rollout => Some(served),
+        Reason::Undecided => None,
     }
 }
 

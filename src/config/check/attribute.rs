@@ -8,7 +8,7 @@ use crate::config::node::{Node, Value};
 use crate::config::view::View;
 use crate::domain::condition::{Fact, Type};
 
-use super::server::is_token;
+use super::server::{is_token, pointer};
 
 /// The name under which conditions see the key of a kind.
 const KEY: &str = "key";
@@ -51,12 +51,13 @@ fn attribute(name: &Arc<str>, view: &View<'_>) -> Option<Attribute> {
 }
 
 /// Places that an attribute can name; it names one.
-const PLACES: [&str; 7] = ["header", "cookie", "query", "path_segment", "client_ip", "method", "const"];
+const PLACES: [&str; 8] = ["header", "cookie", "query", "json", "path_segment", "client_ip", "method", "const"];
 
 fn place(view: &View<'_>, kind: Type) -> Option<Place> {
     let header = view.header_name("header").map(|name| Place::Source(Source::Header(name)));
     let cookie = token(view, "cookie").map(|name| Place::Source(Source::Cookie(name)));
     let query = token(view, "query").map(|name| Place::Source(Source::Query(name)));
+    let body = pointer(view, "json").map(|pointer| Place::Source(Source::Body(pointer)));
     let segment = view.integer("path_segment").map(Place::PathSegment);
     let client_ip = flag(view, "client_ip", Place::ClientIp);
     let method = flag(view, "method", Place::Method);
@@ -67,7 +68,7 @@ fn place(view: &View<'_>, kind: Type) -> Option<Place> {
         view.error("", format!("an attribute with {count} places"), help);
         return None;
     }
-    [header, cookie, query, segment, client_ip, method, constant].into_iter().flatten().next()
+    [header, cookie, query, body, segment, client_ip, method, constant].into_iter().flatten().next()
 }
 
 fn token(view: &View<'_>, key: &str) -> Option<String> {

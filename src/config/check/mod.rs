@@ -94,6 +94,10 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     }
     matches::conflicts(&routes);
     route::unused_backends(&backends, &routes);
+    let contexts = contexts?;
+    let attributes = all(known.into_iter().map(|known| known.attribute))?;
+    let mut routes = built_routes?;
+    route::note_bodies(&mut routes, &contexts, &attributes);
     Some(Parts {
         listen: listen?,
         observe: observe?,
@@ -101,11 +105,11 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         limits: limits?,
         shutdown: shutdown?,
         log: log?,
-        contexts: contexts?,
-        attributes: all(known.into_iter().map(|known| known.attribute))?,
+        contexts,
+        attributes,
         metrics: metrics?,
         backends: all(built)?,
-        routes: built_routes?,
+        routes,
     })
 }
 

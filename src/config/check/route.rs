@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::config::model::{Backend, Expose, HeaderChanges, MissingKey, Override, QualityGate, Route, Target};
+use crate::config::model::{
+    Attribute, Backend, ContextKind, Expose, HeaderChanges, MissingKey, Override, Place, QualityGate, Route, Source,
+    Target,
+};
 use crate::config::parse;
 use crate::config::view::View;
 use crate::domain::assignment::Share;
@@ -63,6 +66,8 @@ pub(super) fn route(
         control: control?,
         candidate: candidate?,
         split_by: split_by?,
+        // What it depends on is known only once every part is built.
+        reads_body: false,
         policy: policy?,
         missing_key: missing_key?,
         override_header: transpose(override_header)?,
@@ -73,6 +78,22 @@ pub(super) fn route(
         fallback: fallback?,
         expose: expose?,
     })
+}
+
+/// Notes which routes need the body for their decision: for the key that splits, for the key of another
+/// kind, or for an attribute that a condition looks at.
+pub(super) fn note_bodies(routes: &mut [Route], contexts: &[ContextKind], attributes: &[Attribute]) {
+    let in_body = |source: &Source| matches!(source, Source::Body(_));
+    let key_in_body = |kind: usize| contexts[kind].key.iter().any(in_body);
+    for route in routes {
+        let mut places = route.policy.targeting.slots.iter().map(|slot| &attributes[*slot].place);
+        route.reads_body = key_in_body(route.split_by)
+            || places.any(|place| match place {
+                Place::Key(kind) => key_in_body(*kind),
+                Place::Source(source) => in_body(source),
+                Place::PathSegment(_) | Place::ClientIp | Place::Method | Place::Constant(_) => false,
+            });
+    }
 }
 
 /// Of a part that may be left out (outer) and may have a mistake (inner), the part or the mistake.

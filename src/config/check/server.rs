@@ -7,6 +7,7 @@ use crate::config::model::{
 };
 use crate::config::parse;
 use crate::config::view::View;
+use crate::domain::pointer::Pointer;
 
 use super::condition;
 
@@ -61,6 +62,7 @@ pub(super) fn limits(view: &View<'_>) -> Option<Limits> {
         max_body: view.size("max_body")?,
         max_connections: view.integer("max_connections")?,
         replay_memory: view.size("replay_memory")?,
+        body_attributes: view.size("body_attributes")?,
     })
 }
 
@@ -116,11 +118,12 @@ fn source_of(context: &View<'_>, view: &View<'_>) -> Option<Source> {
     let header = view.header_name("header").map(Source::Header);
     let cookie = view.text("cookie").map(|name| Source::Cookie(name.to_owned()));
     let query = view.text("query").map(|name| Source::Query(name.to_owned()));
-    let named = [view.is_typed("header"), view.is_typed("cookie"), view.is_typed("query")];
-    let count = named.into_iter().filter(|typed| *typed).count();
-    let found: Vec<Source> = [header, cookie, query].into_iter().flatten().collect();
+    let body = pointer(view, "json").map(Source::Body);
+    let count = ["header", "cookie", "query", "json"].into_iter().filter(|place| view.is_typed(place)).count();
+    let found: Vec<Source> = [header, cookie, query, body].into_iter().flatten().collect();
     if count > 1 || (count == 0 && found.is_empty()) {
-        let help = "each source names one of `header`, `cookie` and `query`; several stand in the list in their order";
+        let help =
+            "each source names one of `header`, `cookie`, `query` and `json`; several stand in the list in their order";
         context.error_at(view.origin(), "key", format!("a source with {count} places"), help);
         return None;
     }
@@ -130,6 +133,18 @@ fn source_of(context: &View<'_>, view: &View<'_>) -> Option<Source> {
         return None;
     }
     Some(source)
+}
+
+/// A JSON pointer.
+pub(super) fn pointer(view: &View<'_>, key: &str) -> Option<Pointer> {
+    let text = view.text(key)?;
+    match Pointer::parse(text) {
+        Ok(pointer) => Some(pointer),
+        Err(mistake) => {
+            view.error(key, format!("found {text:?}"), format!("{mistake}; for example `/user/id`"));
+            None
+        }
+    }
 }
 
 pub(super) fn is_token(name: &str) -> bool {

@@ -78,6 +78,13 @@ const LIMITS: &[Key] = &[
         "Bytes of request bodies kept for a second try, in all requests together.",
     )
     .or("256MiB"),
+    Key::new(
+        "body_attributes",
+        size(KIB, MIB),
+        "Bytes of a request body that are read before the decision, where a key or an attribute comes from it; in a \
+        larger body these are missing.",
+    )
+    .or("64KiB"),
 ];
 
 const SHUTDOWN: &[Key] = &[
@@ -129,9 +136,11 @@ const ATTRIBUTE: &[Key] = &[
         "What it is read as. What cannot be read so is missing. A list has commas, a timestamp is RFC 3339.",
     )
     .or("string"),
+    Key::new("json", TEXT, BODY),
     Key::later("jwt", "A claim of a token."),
-    Key::later("json", "A pointer into the request body."),
 ];
+
+const BODY: &str = "A JSON pointer (RFC 6901) into the request body: `/user/id`.";
 
 const SEGMENTS: &[Key] = &[Key::new("*", CONDITION, "The condition.")];
 
@@ -139,8 +148,8 @@ const SOURCE: &[Key] = &[
     Key::new("header", HEADER_NAME, "A request header; counts only from trusted peers."),
     Key::new("cookie", TEXT, "A cookie."),
     Key::new("query", TEXT, "A query parameter."),
+    Key::new("json", TEXT, BODY),
     Key::later("jwt", "A claim of a token."),
-    Key::later("json", "A pointer into the request body."),
 ];
 
 const METRIC: &[Key] = &[

@@ -126,7 +126,8 @@ fn assignment_found(step: Reason, policy: &Policy, contexts: &Contexts<'_>, deci
         | Reason::Busy
         | Reason::BreakerProbe
         | Reason::QualityProbe
-        | Reason::Fallback => String::new(),
+        | Reason::Fallback
+        | Reason::Undecided => String::new(),
     }
 }
 
@@ -167,7 +168,8 @@ fn health_found(step: Reason, health: &Health, decision: &Decision) -> String {
         | Reason::Rollout
         | Reason::BreakerProbe
         | Reason::QualityProbe
-        | Reason::Fallback => String::new(),
+        | Reason::Fallback
+        | Reason::Undecided => String::new(),
     }
 }
 

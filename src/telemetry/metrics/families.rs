@@ -9,6 +9,7 @@ use crate::domain::attempt::Outcome;
 use crate::domain::fallback::Cause;
 use crate::domain::quality::Position;
 use crate::measure::RouteTotals;
+use crate::measure::counters::BodyMiss;
 use crate::upstream::EndpointStatus;
 
 /// Every metric, in the order in which they are told.
@@ -198,6 +199,18 @@ pub const FAMILIES: &[Family] = &[
         kind: Counter,
         labels: &[],
         collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.unreadable_attributes)),
+    },
+    Family {
+        name: "pointsman_body_attributes_missed_total",
+        help: "Request bodies that attributes or keys in [contexts] come from and of which nothing could be read, by \
+            reason (too_large, no_memory, content_type, content_encoding, not_json, too_deep); these are missing.",
+        kind: Counter,
+        labels: &["reason"],
+        collect: |seen, out| {
+            for miss in BodyMiss::ALL {
+                out.count(&[miss.as_str()], seen.workers(|worker| &worker.body_misses[miss.index()]));
+            }
+        },
     },
     Family {
         name: "pointsman_request_panics_total",

@@ -35,7 +35,7 @@ impl<'a> Observation<'a> {
     }
 
     /// A worker's counter, summed over the workers.
-    pub(super) fn workers(&self, pick: fn(&WorkerCounters) -> &Counter) -> u64 {
+    pub(super) fn workers(&self, pick: impl Fn(&WorkerCounters) -> &Counter) -> u64 {
         self.live.workers.iter().map(|worker| pick(worker).get()).sum()
     }
 }
