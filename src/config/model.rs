@@ -14,10 +14,10 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::domain::Arm;
-use crate::domain::condition::{Fact, Type};
+use crate::domain::condition::{Fact, Slot, Type};
 use crate::domain::decision::Policy;
 use crate::domain::pointer::Pointer;
-use crate::domain::{breaker, fallback, quality};
+use crate::domain::{breaker, fallback, quality, rewrite};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -130,6 +130,8 @@ pub struct Limits {
     pub replay_memory: u64,
     /// Bytes of a request body that are read before the decision, where a route needs it.
     pub body_attributes: u64,
+    /// Bytes of a body that is rewritten, before and after.
+    pub rewrite_body: u64,
 }
 
 /// `[shutdown]`.
@@ -417,6 +419,10 @@ pub struct Route {
     pub deadline: Option<Duration>,
     /// Replaces the matched prefix of the path.
     pub rewrite_prefix: Option<String>,
+    /// What each arm alone is sent and answers; see [`Route::rewrite`].
+    pub rewrites: [Option<Box<ArmRewrite>>; 2],
+    /// The attributes that templates of the route mention.
+    pub rewrite_slots: Box<[Slot]>,
     /// Changes to the request's fields.
     pub request_headers: HeaderChanges,
     /// Changes to the response's fields.
@@ -427,6 +433,28 @@ pub struct Route {
     pub fallback: fallback::Settings,
     /// Who is told which arm served.
     pub expose: Expose,
+}
+
+/// `[routes.NAME.rewrite.ARM]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ArmRewrite {
+    /// Replaces the whole path.
+    pub path: Option<String>,
+    /// Changes to the request's fields.
+    pub headers: HeaderChanges,
+    /// What becomes of the request's body.
+    pub body: rewrite::Body,
+    /// Makes the body of the answer.
+    pub answer: Option<rewrite::Template>,
+}
+
+impl ArmRewrite {
+    /// Whether the request's body must be known: to be rewritten, or since a stream that it asks for
+    /// cannot be.
+    #[must_use]
+    pub const fn needs_body(&self) -> bool {
+        !self.body.is_empty() || self.answer.is_some()
+    }
 }
 
 /// Which requests a route takes.
@@ -491,6 +519,12 @@ pub enum Expose {
 }
 
 impl Route {
+    /// What an arm alone is sent and answers.
+    #[must_use]
+    pub fn rewrite(&self, arm: Arm) -> Option<&ArmRewrite> {
+        self.rewrites[arm.index()].as_deref()
+    }
+
     /// The backend of an arm.
     #[must_use]
     pub const fn backend(&self, arm: Arm) -> BackendIndex {

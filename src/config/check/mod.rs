@@ -8,6 +8,7 @@ mod backend;
 mod condition;
 mod matches;
 mod policy;
+mod rewrite;
 mod route;
 mod server;
 mod targeting;

@@ -15,7 +15,7 @@ use crate::domain::percent::Percent;
 use crate::domain::quality;
 
 use super::condition::Conditions;
-use super::{Names, matches, policy, reference, targeting};
+use super::{Names, matches, policy, reference, rewrite, targeting};
 
 /// Shortest override key, in bytes.
 const MIN_OVERRIDE_KEY: usize = 8;
@@ -52,13 +52,16 @@ pub(super) fn route(
     };
     let request_headers = header_changes(&view.table("request_headers"));
     let response_headers = header_changes(&view.table("response_headers"));
-    let rewrite_prefix = view.table("rewrite").request_path("prefix");
+    let rewriting = view.table("rewrite");
+    let rewrites = rewrite::arms(&rewriting, conditions);
+    let rewrite_prefix = rewriting.request_path("prefix");
     let expose = match view.word("expose") {
         Some("trusted") => Some(Expose::Trusted),
         Some("always") => Some(Expose::Always),
         Some("never") => Some(Expose::Never),
         Some(_) | None => None,
     };
+    let (rewrites, rewrite_slots) = rewrites?;
     Some(Route {
         name: Arc::from(name),
         matches,
@@ -72,6 +75,8 @@ pub(super) fn route(
         missing_key: missing_key?,
         override_header: transpose(override_header)?,
         rewrite_prefix,
+        rewrites,
+        rewrite_slots,
         request_headers,
         response_headers,
         quality_gate: transpose(quality_gate)?,
@@ -81,12 +86,13 @@ pub(super) fn route(
 }
 
 /// Notes which routes need the body for their decision: for the key that splits, for the key of another
-/// kind, or for an attribute that a condition looks at.
+/// kind, or for an attribute that a condition looks at or a template mentions.
 pub(super) fn note_bodies(routes: &mut [Route], contexts: &[ContextKind], attributes: &[Attribute]) {
     let in_body = |source: &Source| matches!(source, Source::Body(_));
     let key_in_body = |kind: usize| contexts[kind].key.iter().any(in_body);
     for route in routes {
-        let mut places = route.policy.targeting.slots.iter().map(|slot| &attributes[*slot].place);
+        let slots = route.policy.targeting.slots.iter().chain(&route.rewrite_slots);
+        let mut places = slots.map(|slot| &attributes[*slot].place);
         route.reads_body = key_in_body(route.split_by)
             || places.any(|place| match place {
                 Place::Key(kind) => key_in_body(*kind),
@@ -121,7 +127,7 @@ fn override_of(view: &View<'_>) -> Option<Override> {
     Some(Override { header: view.header_name("header")?, key: key? })
 }
 
-fn header_changes(view: &View<'_>) -> HeaderChanges {
+pub(super) fn header_changes(view: &View<'_>) -> HeaderChanges {
     let mut remove = Vec::new();
     for node in view.items("remove") {
         if let Ok(name) = parse::header_name(node) {

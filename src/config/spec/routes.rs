@@ -1,7 +1,7 @@
 //! `[routes.NAME]`.
 
 use super::{
-    BOOL, CONDITION, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, Key, Kind, METHOD, PATH, PERCENT, SECOND, SECRET,
+    BOOL, CONDITION, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT, SECOND, SECRET,
     TEXT, WAIT, duration, float, integer, reference, size, word,
 };
 
@@ -27,7 +27,7 @@ pub(super) const ROUTE: &[Key] = &[
         .or("control"),
     Key::new("override", Kind::Table(OVERRIDE), "Lets testers choose their arm: `candidate KEY`.").optional(),
     Key::new("deadline", WAIT, "From arrival to the last byte, both tries together. Never for tunnels."),
-    Key::new("rewrite", Kind::Table(REWRITE), "Changes to the path."),
+    Key::new("rewrite", Kind::Table(REWRITE), "Changes to the path, and what each arm is sent and answers."),
     Key::new("request_headers", Kind::Table(HEADER_CHANGES), "Changes to the request's fields."),
     Key::new("response_headers", Kind::Table(HEADER_CHANGES), "Changes to the response's fields."),
     Key::new("rollout", Kind::Table(ROLLOUT), "How many get the candidate."),
@@ -66,7 +66,26 @@ const OVERRIDE: &[Key] = &[
     Key::new("key", SECRET, "What the tester must know, at least 8 bytes.").required(),
 ];
 
-const REWRITE: &[Key] = &[Key::new("prefix", PATH, "Replaces the matched prefix of the path.")];
+const REWRITE: &[Key] = &[
+    Key::new("prefix", PATH, "Replaces the matched prefix of the path."),
+    Key::new("control", Kind::Table(ARM_REWRITE), "What control alone is sent and answers."),
+    Key::new("candidate", Kind::Table(ARM_REWRITE), "What the candidate alone is sent and answers."),
+];
+
+const ARM_REWRITE: &[Key] = &[
+    Key::new("request", Kind::Table(REQUEST_REWRITE), "What the arm is sent."),
+    Key::new("response", Kind::Table(RESPONSE_REWRITE), "What the client gets of its answer."),
+];
+
+const REQUEST_REWRITE: &[Key] = &[
+    Key::new("path", PATH, "Replaces the whole path; the query stays, the backend's own path goes before."),
+    Key::new("headers", Kind::Table(HEADER_CHANGES), "Changes to the request's fields, after all others."),
+    Key::new("json_merge", JSON, "Laid over the JSON body (RFC 7396), after `template`. A string is JSON text, with `null`."),
+    Key::new("template", JSON, "Makes the JSON body: a JSON document with `{{ value }}`, or a table of texts."),
+];
+
+const RESPONSE_REWRITE: &[Key] =
+    &[Key::new("template", JSON, "Makes the JSON body of a 2xx answer, in the same two forms.")];
 
 const HEADER_CHANGES: &[Key] = &[
     Key::new("remove", Kind::List(&HEADER_NAME), "Taken away, first.").or("[]"),

@@ -74,6 +74,8 @@ pub struct Mistake {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
+    /// Bytes of the string before it.
+    pub byte: usize,
     /// What was found.
     pub found: String,
     /// What would be right.
@@ -88,6 +90,7 @@ impl Mistake {
         Self {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
+            byte,
             found: found.into(),
             help: help.into(),
         }
@@ -101,7 +104,11 @@ impl Mistake {
         let help = "see docs/rewriting.md for what templates can do";
         match error.range() {
             Some(range) => Self::at(source, range.start, found, help),
-            None => Self { line: error.line().unwrap_or(1), column: 1, found, help: help.to_owned() },
+            None => {
+                let line = error.line().unwrap_or(1);
+                let byte = source.split_inclusive('\n').take(line - 1).map(str::len).sum();
+                Self::at(source, byte, found, help)
+            }
         }
     }
 }
@@ -180,6 +187,14 @@ struct Compiling {
 
 impl Compiling {
     fn document(&mut self, text: &str) -> Result<Shape, Mistake> {
+        if !is_template(text)
+            && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text)
+        {
+            let line = error.line().max(1);
+            let byte = text.split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>();
+            let found = format!("a template that makes no JSON: {error}");
+            return Err(Mistake::at(text, byte, found, "a string is a whole JSON document with `{{ value }}`"));
+        }
         self.text(text, true)
     }
 

@@ -74,7 +74,6 @@ fn what_cannot_be_made_is_a_failure() {
         (json!("{{ query + 1 }}"), failed("invalid operation in line 1")),
         (json!("{{ query"), Failure::Output),
         (json!("{\"a\": {{ query }}"), Failure::Output),
-        (json!(""), Failure::Output),
         (
             json!("[{% for a in list %}{% for b in list %}{{ a }},{% endfor %}{% endfor %}0]"),
             failed("engine ran out of fuel in line 1"),
@@ -126,9 +125,11 @@ fn mistakes_have_their_place() {
         (json!("{% if x is not shouting %}{% endif %}"), "", 1, "there is no test `shouting`"),
         (json!("{{ status }}"), "", 1, "`status` in a template for requests"),
         (json!("{{ request.model }}"), "", 1, "`request` in a template for requests"),
+        (json!(""), "", 1, "a template that makes no JSON"),
+        (json!("{\n\"a\": query\n}"), "", 2, "a template that makes no JSON"),
         (json!("{% include 'other' %}"), "", 1, "syntax error"),
         (json!("{% macro x() %}{% endmacro %}"), "", 1, "syntax error"),
-        (json!(" ".repeat(MAX_TEMPLATE_BYTES + 1)), "", 1, "a template that is too large"),
+        (json!(format!("{{{{ x }}}}{}", " ".repeat(MAX_TEMPLATE_BYTES))), "", 1, "a template that is too large"),
         (json!(vec!["{{ x }}"; MAX_TEXTS + 1]), "/256", 1, "a template that is too large"),
     ];
     for (template, pointer, line, found) in rows {
