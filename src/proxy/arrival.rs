@@ -22,6 +22,7 @@ use super::identity::{self, Found, Shown};
 use super::ledger::{Ledger, RequestFacts};
 use super::problem::Problem;
 use super::reply::Reply;
+use super::rewriting::Rewriting;
 use super::timer::Timer;
 use super::upload::{Patience, SharedUpload, UploadError, UploadLimits};
 use super::worker::Worker;
@@ -90,10 +91,12 @@ pub(crate) async fn serve(
         wishes,
         host,
         trusted,
+        rewriting: None,
     };
     match decided {
-        Ok((lease, set_cookie)) => {
+        Ok(Settled { lease, set_cookie, rewriting }) => {
             exchange.set_cookie = set_cookie;
+            exchange.rewriting = rewriting;
             exchange.run(lease).await
         }
         Err(fault) => exchange.blame_client(fault.into()),
@@ -113,15 +116,25 @@ async fn document(
     document::read(ledger.worker(), upload, &parts.headers, limit, patience, timer).await
 }
 
+/// What came of the decision, beside what stands in the ledger.
+struct Settled {
+    /// The right to a probe.
+    lease: Option<Lease>,
+    /// The cookie of an anonymous id.
+    set_cookie: Option<HeaderValue>,
+    /// What rewriting needs, on a route that rewrites.
+    rewriting: Option<Box<Rewriting>>,
+}
+
 /// Finds out who asks, decides, notes it in the ledger, and sees to it that the body is kept if there may
-/// be a second try. Gives the right to a probe and the cookie of an anonymous id, where there is one.
+/// be a second try.
 fn settle_on(
     shown: Shown<'_>,
     upload: Option<&SharedUpload>,
     ledger: &mut Ledger,
     route: RouteIndex,
     now: Instant,
-) -> (Option<Lease>, Option<HeaderValue>) {
+) -> Settled {
     let (worker, snapshot) = (Rc::clone(ledger.worker()), Rc::clone(ledger.snapshot()));
     let definition = &snapshot.config().routes[route];
     let who = identify(&worker, &snapshot, route, shown);
@@ -133,8 +146,9 @@ fn settle_on(
     if let Some(upload) = upload.filter(|_| decision.serve == Arm::Candidate && may_repeat) {
         upload.keep_up_to(fallback.replay_body);
     }
+    let rewriting = Rewriting::of(&worker, snapshot.config(), definition, asker);
     ledger.decide(decision, who.key);
-    (lease, who.set_cookie)
+    Settled { lease, set_cookie: who.set_cookie, rewriting }
 }
 
 /// Checks a request and finds its route.

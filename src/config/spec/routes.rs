@@ -112,10 +112,10 @@ const QUALITY_GATE: &[Key] = &[
 const FALLBACK: &[Key] = &[
     Key::new(
         "on",
-        Kind::List(&word(&["connect", "timeout", "reset", "status", "429", "busy"])),
+        Kind::List(&word(&["connect", "timeout", "reset", "status", "429", "busy", "rewrite"])),
         "The causes that control answers for. `connect` always counts.",
     )
-    .or(r#"["connect", "timeout", "reset", "status", "429", "busy"]"#),
+    .or(r#"["connect", "timeout", "reset", "status", "429", "busy", "rewrite"]"#),
     Key::new(
         "replay",
         word(&["connect", "always"]),

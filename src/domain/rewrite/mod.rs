@@ -60,9 +60,23 @@ impl Body {
         if let Some(patch) = &self.merge {
             json_patch::merge(&mut document, patch);
         }
-        let bytes = serde_json::to_vec(&document).map_err(|_| Failure::Output)?;
-        if bytes.len() > limit { Err(Failure::TooLarge) } else { Ok(bytes) }
+        compact(&document, limit)
     }
+}
+
+impl Template {
+    /// The document that it makes, as compact JSON of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn rewrite(&self, given: &Given<'_>, limit: usize) -> Result<Vec<u8>, Failure> {
+        compact(&self.render(given, limit)?, limit)
+    }
+}
+
+fn compact(document: &Value, limit: usize) -> Result<Vec<u8>, Failure> {
+    let bytes = serde_json::to_vec(document).map_err(|_| Failure::Output)?;
+    if bytes.len() > limit { Err(Failure::TooLarge) } else { Ok(bytes) }
 }
 
 /// A body as a document.
