@@ -17,14 +17,13 @@ use super::admission;
 use super::attributes::{Asker, Attributes};
 use super::document;
 use super::exchange::{Exchange, Gone};
-use super::headers::{self, Peer, Survey};
+use super::headers::{self, HopWishes, Peer, Survey};
 use super::identity::{self, Found, Shown};
 use super::ledger::{Ledger, RequestFacts};
 use super::problem::Problem;
 use super::reply::Reply;
 use super::rewriting::Rewriting;
-use super::timer::Timer;
-use super::upload::{Patience, SharedUpload, UploadError, UploadLimits};
+use super::upload::{Patience, SharedUpload, UploadLimits};
 use super::worker::Worker;
 use crate::clock;
 use crate::config::model::MissingKey;
@@ -41,8 +40,46 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Gone> {
+    let mut exchange = match arrive(worker, peer, request) {
+        Ok(exchange) => exchange,
+        Err(refusal) => return Ok(*refusal),
+    };
+    if exchange.upload.is_some() && exchange.ledger.route().reads_body {
+        return Box::pin(serve_by_body(exchange)).await;
+    }
+    let lease = settle_on(&mut exchange, None);
+    exchange.run(lease).await
+}
+
+/// As [`serve`], with a decision that looks at the body. The client has as long to send it as it would
+/// have while it streams to control.
+async fn serve_by_body(mut exchange: Exchange) -> Result<Response<Reply>, Gone> {
+    let document = match &exchange.upload {
+        Some(upload) => {
+            let ledger = &exchange.ledger;
+            let patience = Patience { idle: ledger.backend(Arm::Control).timeouts.idle, deadline: ledger.deadline() };
+            let limit = ledger.snapshot().config().limits.body_attributes;
+            let headers = &exchange.parts.headers;
+            document::read(ledger.worker(), upload, headers, limit, patience, &mut exchange.timer).await
+        }
+        None => Ok(None),
+    };
+    exchange.now = clock::now();
+    exchange.ledger.waited_for_client(exchange.now);
+    match document {
+        Ok(document) => {
+            let lease = settle_on(&mut exchange, document.as_ref());
+            drop(document);
+            exchange.run(lease).await
+        }
+        Err(fault) => exchange.blame_client(fault.into()),
+    }
+}
+
+/// Checks a request and finds its route. From here on it is in the ledger.
+fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Exchange, Box<Response<Reply>>> {
     let arrived = clock::now();
-    let mut timer = peer.begin();
+    let timer = peer.begin();
     let snapshot = worker.snapshot();
     let (mut parts, incoming) = request.into_parts();
     let survey = headers::survey(&parts.headers);
@@ -57,98 +94,56 @@ pub(crate) async fn serve(
                 counters.rejected.add(1);
             }
             peer.rest(arrived);
-            return Ok(problem.into_response(&request_id));
+            return Err(Box::new(problem.into_response(&request_id)));
         }
     };
     let trusted = peer.is_trusted(&snapshot);
     let upload = upload(&worker, &snapshot, incoming, arrived);
     let facts =
         RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: None, peer };
-    let mut ledger = Box::new(Ledger::new(Rc::clone(&worker), Rc::clone(&snapshot), route, arrived, facts));
-    let (mut now, mut body) = (arrived, Ok(None));
-    if let Some(upload) = upload.as_ref().filter(|_| snapshot.config().routes[route].reads_body) {
-        body = Box::pin(document(upload, &parts, &ledger, &mut timer)).await;
-        now = clock::now();
-        ledger.waited_for_client(now);
-    }
-    let decided = body.map(|body| {
-        let shown = Shown { parts: &parts, trusted, claims: None, body: body.as_ref() };
-        settle_on(shown, upload.as_ref(), &mut ledger, route, now)
-    });
-    let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let wishes = headers::prepare_request(&mut parts, survey, &ledger.request().peer, trusted, &host);
-    headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
-    let mut exchange = Exchange {
+    Ok(Exchange {
         upload,
         idempotent: parts.method.is_idempotent(),
         timer,
         survey,
-        upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
+        upgrade: None,
         set_cookie: None,
-        ledger,
-        now,
+        ledger: Box::new(Ledger::new(worker, snapshot, route, arrived, facts)),
+        now: arrived,
         parts,
-        wishes,
+        wishes: HopWishes::default(),
         host,
         trusted,
         rewriting: None,
-    };
-    match decided {
-        Ok(Settled { lease, set_cookie, rewriting }) => {
-            exchange.set_cookie = set_cookie;
-            exchange.rewriting = rewriting;
-            exchange.run(lease).await
-        }
-        Err(fault) => exchange.blame_client(fault.into()),
-    }
+    })
 }
 
-/// The body as a document, where it is one. The client has as long as it would have while its body
-/// streams to control.
-async fn document(
-    upload: &SharedUpload,
-    parts: &Parts,
-    ledger: &Ledger,
-    timer: &mut Timer,
-) -> Result<Option<Value>, UploadError> {
-    let patience = Patience { idle: ledger.backend(Arm::Control).timeouts.idle, deadline: ledger.deadline() };
-    let limit = ledger.snapshot().config().limits.body_attributes;
-    document::read(ledger.worker(), upload, &parts.headers, limit, patience, timer).await
-}
-
-/// What came of the decision, beside what stands in the ledger.
-struct Settled {
-    /// The right to a probe.
-    lease: Option<Lease>,
-    /// The cookie of an anonymous id.
-    set_cookie: Option<HeaderValue>,
-    /// What rewriting needs, on a route that rewrites.
-    rewriting: Option<Box<Rewriting>>,
-}
-
-/// Finds out who asks, decides, notes it in the ledger, and sees to it that the body is kept if there may
-/// be a second try.
-fn settle_on(
-    shown: Shown<'_>,
-    upload: Option<&SharedUpload>,
-    ledger: &mut Ledger,
-    route: RouteIndex,
-    now: Instant,
-) -> Settled {
-    let (worker, snapshot) = (Rc::clone(ledger.worker()), Rc::clone(ledger.snapshot()));
+/// Finds out who asks, decides, and makes the request fit to be sent. Gives the right to a probe, where
+/// there is one.
+fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
+    let (worker, snapshot) = (Rc::clone(exchange.ledger.worker()), Rc::clone(exchange.ledger.snapshot()));
+    let route = exchange.ledger.route_index();
     let definition = &snapshot.config().routes[route];
+    let shown = Shown { parts: &exchange.parts, trusted: exchange.trusted, claims: None, body };
     let who = identify(&worker, &snapshot, route, shown);
     let key = (definition.split_by, who.key.as_deref());
-    let asker = Asker { shown, peer: ledger.request().peer.address(), key };
-    let (decision, lease) = decide(&worker, &snapshot, route, asker, who.override_arm, now);
-    let fallback = &definition.fallback;
-    let may_repeat = shown.parts.method.is_idempotent() || fallback.replay == Replay::Always;
-    if let Some(upload) = upload.filter(|_| decision.serve == Arm::Candidate && may_repeat) {
-        upload.keep_up_to(fallback.replay_body);
+    let asker = Asker { shown, peer: exchange.ledger.request().peer.address(), key };
+    let (decision, lease) = decide(&worker, &snapshot, route, asker, who.override_arm, exchange.now);
+    let may_repeat = exchange.idempotent || definition.fallback.replay == Replay::Always;
+    if let Some(upload) = exchange.upload.as_ref().filter(|_| decision.serve == Arm::Candidate && may_repeat) {
+        upload.keep_up_to(definition.fallback.replay_body);
     }
     let rewriting = Rewriting::of(&worker, snapshot.config(), definition, asker);
-    ledger.decide(decision, who.key);
-    Settled { lease, set_cookie: who.set_cookie, rewriting }
+    exchange.ledger.decide(decision, who.key);
+    exchange.set_cookie = who.set_cookie;
+    exchange.rewriting = rewriting;
+    let upgrade = exchange.parts.extensions.remove::<OnUpgrade>();
+    let peer = &exchange.ledger.request().peer;
+    exchange.wishes =
+        headers::prepare_request(&mut exchange.parts, exchange.survey, peer, exchange.trusted, &exchange.host);
+    exchange.upgrade = upgrade.filter(|_| exchange.wishes.upgrade.is_some());
+    headers::apply(&mut exchange.parts.headers, &definition.request_headers);
+    lease
 }
 
 /// Checks a request and finds its route.

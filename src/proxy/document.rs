@@ -74,7 +74,7 @@ fn is_json(value: &HeaderValue) -> bool {
 /// Why it cannot be read.
 pub fn parse(body: &[u8]) -> Result<Value, BodyMiss> {
     serde_json::from_slice(body).map_err(|error| {
-        // The library has a category for it no more than a code, only these words.
+        // The library has no kind of mistake for this, only these words.
         if error.to_string().starts_with("recursion limit exceeded") { BodyMiss::TooDeep } else { BodyMiss::NotJson }
     })
 }
@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn heads() {
-        let rows: [(&[(&str, &str)], Result<(), BodyMiss>); 12] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], Result<(), BodyMiss>);
+        let rows: [Row<'static>; 12] = [
             (&[], Ok(())),
             (&[("content-type", "application/json")], Ok(())),
             (&[("content-type", "Application/JSON; charset=utf-8")], Ok(())),

@@ -140,6 +140,10 @@ impl Ledger {
         &self.snapshot.config().routes[self.route]
     }
 
+    pub(crate) const fn route_index(&self) -> RouteIndex {
+        self.route
+    }
+
     pub(crate) fn backend(&self, arm: Arm) -> &Backend {
         &self.snapshot.config().backends[self.route().backend(arm)]
     }

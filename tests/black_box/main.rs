@@ -15,6 +15,7 @@ mod backends;
 mod bad_answers;
 mod bad_input;
 mod bodies;
+mod body_attributes;
 mod fallback;
 mod forwarding;
 mod health;

@@ -52,11 +52,11 @@ fn process() {
         ("store that comes later", "[state]\nstore = \"sqlite:pointsman.db\"\n"),
         ("kind without a source", "[contexts.user]\nkey = []\n"),
         ("source with two places", "[contexts.user]\nkey = [{ header = \"x-a\", cookie = \"b\" }]\n"),
+        ("source that is no pointer", "[contexts.user]\nkey = [{ json = \"user/id\" }]\n"),
+        ("source in header and body", "[contexts.user]\nkey = [{ header = \"x-a\", json = \"/user/id\" }]\n"),
+        ("bodies too large to be read", "[limits]\nbody_attributes = \"2MiB\"\n"),
         ("source in no list", "[contexts.user]\nkey = { header = \"x-a\" }\n"),
-        (
-            "attribute that comes later",
-            "[contexts.user]\nkey = [{ header = \"x-a\" }]\ntier = { jwt = \"/tier\" }\nquery = { json = \"/query\" }\n",
-        ),
+        ("attribute that comes later", "[contexts.user]\nkey = [{ header = \"x-a\" }]\ntier = { jwt = \"/tier\" }\n"),
         (
             "metric of a kind that comes later",
             "[metrics.m]\nkind = \"count\"\nbetter = \"higher\"\nfrom = { event = \"e\" }\n",

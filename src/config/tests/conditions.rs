@@ -90,6 +90,37 @@ fn only_what_a_route_asks_for_is_listed_for_it() {
 }
 
 #[test]
+fn only_routes_that_look_into_the_body_read_it() {
+    const KINDS: &str = r#"
+[contexts.user]
+key = [{ header = "x-user-id" }]
+tier = { header = "x-tier" }
+[contexts.body]
+query = { json = "/query" }
+[contexts.session]
+key = [{ cookie = "sid" }, { json = "/session" }]
+[segments]
+long = { body.query = { min_length = 100 } }
+[routes.r]
+"#;
+    let rows = [
+        ("", false),
+        ("eligible = { user.tier = \"a\" }", false),
+        ("eligible = { session.region.exists = true }", false),
+        ("eligible = { body.query = \"a\" }", true),
+        ("rules = [{ name = \"x\", if = { not = { segment = \"long\" } }, percent = 5 }]", true),
+        ("eligible = { session.key.exists = true }", true),
+        ("split_by = \"session\"", true),
+    ];
+    for (keys, expected) in rows {
+        let kinds = KINDS.replace("[segments]", "region = { header = \"x-region\" }\n[segments]");
+        let route = ROUTE.trim_start_matches("[routes.r]\n");
+        let loaded = good(&format!("{BACKENDS}{kinds}{route}{keys}\n"), &[]);
+        assert_eq!(loaded.config.routes[0].reads_body, expected, "{keys}");
+    }
+}
+
+#[test]
 fn rules_come_in_their_order() {
     let rules = r#"rules = [
   { name = "old", if = { user.age = { gt = 60 } }, serve = "control" },
@@ -168,6 +199,8 @@ fn mistakes_of_attributes() {
         ("segment of the path", "tier = { path_segment = 0 }"),
         ("name", "Tier = { method = true }"),
         ("text", "tier = \"x-a\""),
+        ("pointer", "tier = { json = \"tier\" }"),
+        ("pointer with a wild tilde", "tier = { json = \"/user/~tier\" }"),
         ("token", "tier = { jwt = \"/tier\" }"),
     ];
     let message = |(name, lines): &(&str, &str)| {

@@ -230,6 +230,15 @@ impl Gateway {
         eventually("the access line", || self.access_lines().into_iter().find(|line| line["request_id"] == id))
     }
 
+    /// The value of a sample in `/metrics`, by its name and labels as they are written there.
+    #[track_caller]
+    pub(crate) fn metric(&self, sample: &str) -> Option<f64> {
+        let observe = SocketAddr::from(([127, 0, 0, 1], self.ports[1].number));
+        let answer = Client::connect(observe).get("/metrics", &[]);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.text().lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+    }
+
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
