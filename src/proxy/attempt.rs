@@ -79,8 +79,8 @@ pub(crate) struct Outgoing {
 pub(crate) enum Sending {
     /// The client's own, as it comes, if there is one.
     Original(Option<SharedUpload>),
-    /// One that was made of it.
-    Rewritten(Bytes),
+    /// One that was made of it; boxed, since few have it and every future has the room.
+    Rewritten(Box<Bytes>),
 }
 
 impl Sending {

@@ -6,7 +6,6 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
@@ -136,13 +135,10 @@ impl Exchange {
         let index = self.ledger.route().backend(arm);
         let (backend, live) = (&snapshot.config().backends[index], &snapshot.backends[index]);
         let now = self.now;
-        let body = match self.rewritten(arm) {
-            Ok(body) => body,
-            Err(problem) => {
-                self.ledger.give_up(lease, now);
-                return Tried::Unfit(problem);
-            }
-        };
+        if let Err(problem) = self.rewrite_for(arm) {
+            self.ledger.give_up(lease, now);
+            return Tried::Unfit(problem);
+        }
         let lease = match (arm, backend.breaker_for_control) {
             (Arm::Control, true) => match live.state.view(clock::millis(now), &backend.breaker) {
                 View::Pass | View::Recovering(_) => None,
@@ -171,7 +167,7 @@ impl Exchange {
         let Some(address) = upstream.pick(key) else {
             return Tried::Failed(Failure::Backend(Cause::Connect, Problem::NoAddress));
         };
-        let outgoing = match self.outgoing(arm, &snapshot, &address.endpoint, body.as_ref()) {
+        let outgoing = match self.outgoing(arm, &snapshot, &address.endpoint) {
             Ok(outgoing) => outgoing,
             Err(failure) => return Tried::Failed(failure),
         };
@@ -180,7 +176,7 @@ impl Exchange {
         let sent = match tried.send(outgoing, now, &mut self.timer).await {
             Ok(answer) => Ok(answer),
             Err(SendError::Failed(failure)) => Err(failure),
-            Err(SendError::Stale) if self.may_send_again() => match self.outgoing(arm, &snapshot, &address.endpoint, body.as_ref()) {
+            Err(SendError::Stale) if self.may_send_again() => match self.outgoing(arm, &snapshot, &address.endpoint) {
                 Ok(again) => Box::pin(tried.send_fresh(again, &mut self.timer)).await,
                 Err(failure) => Err(failure),
             },
@@ -210,10 +206,10 @@ impl Exchange {
         arm: Arm,
         snapshot: &Snapshot,
         endpoint: &Endpoint,
-        body: Option<&Bytes>,
     ) -> Result<Outgoing, Failure> {
         let route = self.ledger.route();
         let rewrite = route.rewrite(arm);
+        let body = self.rewriting.as_ref().and_then(|rewriting| rewriting.body.as_ref());
         let backend = self.ledger.backend(arm);
         let mut headers = match arm {
             Arm::Control if !self.idempotent => std::mem::take(&mut self.parts.headers),
@@ -242,7 +238,10 @@ impl Exchange {
         if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
             upload.keep_no_more();
         }
-        let body = body.map_or_else(|| Sending::Original(self.upload.clone()), |body| Sending::Rewritten(body.clone()));
+        let body = match body {
+            Some(body) => Sending::Rewritten(Box::new(body.clone())),
+            None => Sending::Original(self.upload.clone()),
+        };
         Ok(Outgoing { method: self.parts.method.clone(), uri, headers, body })
     }
 

@@ -56,6 +56,8 @@ pub(crate) struct Rewriting {
     /// What templates mention.
     facts: Vec<(Arc<str>, Option<Fact<'static>>)>,
     original: Original,
+    /// What the arm that is asked now is sent instead; `None` for the client's own body.
+    pub(super) body: Option<Bytes>,
 }
 
 /// The client's body.
@@ -83,7 +85,7 @@ impl Rewriting {
             (Arc::clone(&config.attributes[*slot].name), found.map(Fact::into_owned))
         };
         let facts = route.rewrite_slots.iter().map(fact).collect();
-        Some(Box::new(Self { facts, original: Original::Absent }))
+        Some(Box::new(Self { facts, original: Original::Absent, body: None }))
     }
 
     fn request(&self) -> Option<&Value> {
@@ -129,8 +131,16 @@ impl Exchange {
         Ok(())
     }
 
-    /// The body that an arm is sent instead of the client's; `None` for the client's own.
-    pub(super) fn rewritten(&self, arm: Arm) -> Result<Option<Bytes>, Problem> {
+    /// Makes the body that an arm is sent.
+    pub(super) fn rewrite_for(&mut self, arm: Arm) -> Result<(), Problem> {
+        let body = self.rewritten(arm)?;
+        if let Some(rewriting) = &mut self.rewriting {
+            rewriting.body = body;
+        }
+        Ok(())
+    }
+
+    fn rewritten(&self, arm: Arm) -> Result<Option<Bytes>, Problem> {
         let Some(rewriting) = &self.rewriting else { return Ok(None) };
         let Some(rewrite) = self.ledger.route().rewrite(arm).filter(|rewrite| rewrite.needs_body()) else {
             return Ok(None);

@@ -21,6 +21,7 @@ mod forwarding;
 mod health;
 mod life_cycle;
 mod reloading;
+mod rewriting;
 mod splitting;
 mod streaming;
 mod targeting;
