@@ -25,15 +25,8 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 7] = [
-        Self::Connect,
-        Self::Timeout,
-        Self::Reset,
-        Self::Status,
-        Self::TooMany,
-        Self::Busy,
-        Self::Rewrite,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Connect, Self::Timeout, Self::Reset, Self::Status, Self::TooMany, Self::Busy, Self::Rewrite];
 
     /// The word in file, labels and logs.
     #[must_use]

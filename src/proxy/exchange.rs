@@ -201,12 +201,7 @@ impl Exchange {
 
     /// The request as this arm's backend gets it. Where a second sending is possible it gets a copy of
     /// the fields.
-    fn outgoing(
-        &mut self,
-        arm: Arm,
-        snapshot: &Snapshot,
-        endpoint: &Endpoint,
-    ) -> Result<Outgoing, Failure> {
+    fn outgoing(&mut self, arm: Arm, snapshot: &Snapshot, endpoint: &Endpoint) -> Result<Outgoing, Failure> {
         let route = self.ledger.route();
         let rewrite = route.rewrite(arm);
         let body = self.rewriting.as_ref().and_then(|rewriting| rewriting.body.as_ref());
@@ -234,7 +229,8 @@ impl Exchange {
             Some(path) => replaced_uri(&self.parts.uri, path, &endpoint.base_path),
             None => upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path),
         };
-        let uri = uri.ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
+        let uri =
+            uri.ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
         if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
             upload.keep_no_more();
         }

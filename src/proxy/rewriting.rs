@@ -113,10 +113,8 @@ impl Exchange {
             rewriting.original = Original::Unknown(Problem::RewriteRequest);
             return Ok(());
         }
-        let patience = Patience {
-            idle: self.ledger.backend(Arm::Control).timeouts.idle,
-            deadline: self.ledger.deadline(),
-        };
+        let patience =
+            Patience { idle: self.ledger.backend(Arm::Control).timeouts.idle, deadline: self.ledger.deadline() };
         let limit = self.ledger.snapshot().config().limits.rewrite_body;
         let gathered = upload.gather(limit, patience, &mut self.timer).await;
         self.now = clock::now();
@@ -227,18 +225,17 @@ impl Exchange {
         Ok(Response::from_parts(head, Reply::full(rewritten)))
     }
 
-    async fn gather_answer(
-        &mut self,
-        arm: Arm,
-        incoming: Incoming,
-        connection: Connection,
-    ) -> Result<Bytes, Failure> {
+    async fn gather_answer(&mut self, arm: Arm, incoming: Incoming, connection: Connection) -> Result<Bytes, Failure> {
         let limits = &self.ledger.snapshot().config().limits;
         let mut gathering = Gathering {
             incoming,
             bytes: BytesMut::new(),
             limit: limits.rewrite_body,
-            held: Held { memory: Arc::clone(self.ledger.worker().replay_memory()), bytes: 0, limit: limits.replay_memory },
+            held: Held {
+                memory: Arc::clone(self.ledger.worker().replay_memory()),
+                bytes: 0,
+                limit: limits.replay_memory,
+            },
         };
         let idle = self.ledger.backend(arm).timeouts.idle;
         let gathered = gathering.run(idle, self.ledger.deadline(), &mut self.timer).await;

@@ -62,12 +62,37 @@ fn each_key_changes_what_the_arm_is_sent_and_nothing_else() {
     let (control, candidate) = (Upstream::saying("control"), Upstream::saying("candidate"));
     let rows = [
         ("path = \"/v2/ask\"", "/v2/ask?a=b", None, json!({"query": "why?", "n": 1})),
-        ("headers = { remove = [\"x-a\"], set = { x-b = \"2\" }, add = { x-c = \"3\" } }", "/?a=b", Some("2"), json!({"query": "why?", "n": 1})),
-        ("json_merge = { model = \"m\", n = 2, deep = { x = [1] } }", "/?a=b", None, json!({"query": "why?", "n": 2, "model": "m", "deep": {"x": [1]}})),
+        (
+            "headers = { remove = [\"x-a\"], set = { x-b = \"2\" }, add = { x-c = \"3\" } }",
+            "/?a=b",
+            Some("2"),
+            json!({"query": "why?", "n": 1}),
+        ),
+        (
+            "json_merge = { model = \"m\", n = 2, deep = { x = [1] } }",
+            "/?a=b",
+            None,
+            json!({"query": "why?", "n": 2, "model": "m", "deep": {"x": [1]}}),
+        ),
         ("json_merge = '{\"n\": null, \"max_tokens\": 5}'", "/?a=b", None, json!({"query": "why?", "max_tokens": 5})),
-        ("template = { text = \"Answer concisely about NYC taxi data: {{ query }}\", n = \"{{ n }}\" }", "/?a=b", None, json!({"text": "Answer concisely about NYC taxi data: why?", "n": 1})),
-        ("template = '{\"q\": {{ query }}, \"who\": {{ arm ~ \" of \" ~ route }}}'", "/?a=b", None, json!({"q": "why?", "who": "candidate of all"})),
-        ("template = { q = \"{{ query }}\", model = \"x\" }\nrewrite.candidate.request.json_merge = { model = \"last\" }", "/?a=b", None, json!({"q": "why?", "model": "last"})),
+        (
+            "template = { text = \"Answer concisely about NYC taxi data: {{ query }}\", n = \"{{ n }}\" }",
+            "/?a=b",
+            None,
+            json!({"text": "Answer concisely about NYC taxi data: why?", "n": 1}),
+        ),
+        (
+            "template = '{\"q\": {{ query }}, \"who\": {{ arm ~ \" of \" ~ route }}}'",
+            "/?a=b",
+            None,
+            json!({"q": "why?", "who": "candidate of all"}),
+        ),
+        (
+            "template = { q = \"{{ query }}\", model = \"x\" }\nrewrite.candidate.request.json_merge = { model = \"last\" }",
+            "/?a=b",
+            None,
+            json!({"q": "why?", "model": "last"}),
+        ),
     ];
     for (keys, target, set, expected) in rows {
         let gateway = before(&control, &candidate, &format!("rewrite.candidate.request.{keys}"));
@@ -110,9 +135,8 @@ fn what_cannot_be_rewritten_goes_to_control_as_it_came() {
     let (control, candidate) = (Upstream::echo(), Upstream::saying("candidate"));
     let template = "rewrite.candidate.request.template = \
                     '[{% for a in list %}{% for b in list %}{{ query }},{% endfor %}{% endfor %}0]'";
-    let gateway = Setup::candidate(&control.url(), &candidate.url(), template)
-        .top("limits.rewrite_body = \"4KiB\"")
-        .start();
+    let gateway =
+        Setup::candidate(&control.url(), &candidate.url(), template).top("limits.rewrite_body = \"4KiB\"").start();
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let large = format!("{{\"query\": \"{}\", \"list\": []}}", "x".repeat(4_096));
     let long = format!("{{\"query\": 1, \"list\": {:?}}}", vec![1; 900]);
@@ -127,7 +151,10 @@ fn what_cannot_be_rewritten_goes_to_control_as_it_came() {
     assert_eq!(candidate.heads(), 0);
     // None of this was the candidate's fault.
     assert_eq!(gateway.metric("pointsman_breaker_state{backend=\"candidate\"}"), Some(0.0));
-    assert_eq!(gateway.metric("pointsman_attempts_total{route=\"all\",arm=\"candidate\",outcome=\"rewrite\"}").unwrap_or(0.0), 0.0);
+    assert_eq!(
+        gateway.metric("pointsman_attempts_total{route=\"all\",arm=\"candidate\",outcome=\"rewrite\"}").unwrap_or(0.0),
+        0.0
+    );
     post(&gateway, "{\"list\": []}").expect(200, "candidate");
     assert_eq!(document(&candidate.only_request()), json!([0]));
 }
@@ -137,8 +164,7 @@ fn control_that_cannot_be_sent_a_request_says_why() {
     let control = Upstream::saying("control");
     let keys = "rewrite.control.request.template = { q = \"{{ query }}\" }\n\
                 rewrite.control.response.template = \"{{ body }}\"";
-    let gateway =
-        Setup::route(&control.url(), &control.url(), keys).top("limits.rewrite_body = \"1KiB\"").start();
+    let gateway = Setup::route(&control.url(), &control.url(), keys).top("limits.rewrite_body = \"1KiB\"").start();
     let large = format!("{{\"query\": \"{}\"}}", "x".repeat(1_024));
     let rows = [
         ("not JSON", 422, "rewrite_request"),
@@ -186,7 +212,9 @@ fn nothing_in_a_body_becomes_more_than_a_value() {
     let (control, candidate) = (Upstream::saying("control"), Upstream::saying("candidate"));
     for template in ["{ q = \"{{ query }}\", end = 1 }", "'{\"q\": {{ query }}, \"end\": 1}'"] {
         let gateway = before(&control, &candidate, &format!("rewrite.candidate.request.template = {template}"));
-        for attack in ["\"}], \"x\": \"", "\"", "\\", "{{ 7 * 7 }}", "{% raw %}", "\r\n\r\nGET / HTTP/1.1", "\u{2028}\u{0}"] {
+        for attack in
+            ["\"}], \"x\": \"", "\"", "\\", "{{ 7 * 7 }}", "{% raw %}", "\r\n\r\nGET / HTTP/1.1", "\u{2028}\u{0}"]
+        {
             post(&gateway, &json!({ "query": attack }).to_string()).expect(200, "candidate");
             assert_eq!(document(&candidate.last_request()), json!({"q": attack, "end": 1}), "{attack:?}");
         }
@@ -233,7 +261,9 @@ fn answers_take_the_clients_shape() {
     let missing = Upstream::answering(|_| status(404, "No", "{\"detail\": 1}"));
     let gateway = before(&control, &missing, OTHER_SHAPE);
     post(&gateway, "{\"query\": \"x\"}").expect(404, "{\"detail\": 1}");
-    let head = Upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 7\r\n\r\n".to_vec());
+    let head = Upstream::answering(|_| {
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 7\r\n\r\n".to_vec()
+    });
     let gateway = before(&control, &head, OTHER_SHAPE);
     let answer = gateway.client().request("HEAD", "/", &[("x-user-id", "u")], b"");
     assert_eq!((answer.status, answer.get("content-length")), (200, None));
@@ -244,7 +274,8 @@ fn answers_take_the_clients_shape() {
 
 /// Answers that cannot be rewritten, and what control's client is told of them.
 fn unusable() -> [(&'static str, Vec<u8>); 9] {
-    let stream = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+    let stream =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
     [
         ("rewrite_stream", stream.to_vec()),
         ("rewrite_answer", with_fields(200, "OK", "content-type: text/plain\r\n", "{\"response\": 1}")),
@@ -255,7 +286,12 @@ fn unusable() -> [(&'static str, Vec<u8>); 9] {
         ("rewrite_answer", json_answer(&json!({"response": "x".repeat(5_000)}))),
         (
             "rewrite_answer",
-            [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1388\r\n".to_vec(), vec![b'['; 5_000], b"\r\n0\r\n\r\n".to_vec()].concat(),
+            [
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1388\r\n".to_vec(),
+                vec![b'['; 5_000],
+                b"\r\n0\r\n\r\n".to_vec(),
+            ]
+            .concat(),
         ),
         ("connection_reset", b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"response\": ".to_vec()),
     ]
@@ -310,7 +346,8 @@ fn streams_pass_where_no_answer_is_rewritten() {
     let control = Upstream::saying("control");
     let candidate = Upstream::scripted(|conversation| {
         while conversation.request().is_some() {
-            conversation.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+            conversation
+                .write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
             conversation.write_chunk(b"data: 1\n\n");
             conversation.write_chunk(b"data: [DONE]\n\n");
             conversation.write("0\r\n\r\n");
@@ -360,9 +397,7 @@ fn a_client_that_leaves_while_an_answer_is_gathered_ends_the_attempt() {
     candidate.await_departures(1);
     let line = gateway.await_lines(1).remove(0);
     assert_eq!((&line["attempts"][0]["outcome"], control.heads()), (&json!("client_gone"), 0), "{line}");
-    eventually("nothing is under way", || {
-        gateway.metric("pointsman_requests_in_flight").filter(|count| *count == 0.0)
-    });
+    eventually("nothing is under way", || gateway.metric("pointsman_requests_in_flight").filter(|count| *count == 0.0));
 }
 
 #[test]

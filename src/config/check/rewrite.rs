@@ -77,7 +77,11 @@ fn merge(view: &View<'_>) -> Option<Option<Json>> {
         (Json::String(_), Some(text)) => match serde_json::from_str(text) {
             Ok(patch) => patch,
             Err(error) => {
-                view.error("json_merge", format!("a string that is no JSON: {error}"), "for example '{\"stop\": null}'");
+                view.error(
+                    "json_merge",
+                    format!("a string that is no JSON: {error}"),
+                    "for example '{\"stop\": null}'",
+                );
                 return None;
             }
         },

@@ -1,8 +1,8 @@
 //! `[routes.NAME]`.
 
 use super::{
-    BOOL, CONDITION, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT, SECOND, SECRET,
-    TEXT, WAIT, duration, float, integer, reference, size, word,
+    BOOL, CONDITION, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT, SECOND,
+    SECRET, TEXT, WAIT, duration, float, integer, reference, size, word,
 };
 
 pub(super) const ROUTE: &[Key] = &[
@@ -80,7 +80,11 @@ const ARM_REWRITE: &[Key] = &[
 const REQUEST_REWRITE: &[Key] = &[
     Key::new("path", PATH, "Replaces the whole path; the query stays, the backend's own path goes before."),
     Key::new("headers", Kind::Table(HEADER_CHANGES), "Changes to the request's fields, after all others."),
-    Key::new("json_merge", JSON, "Laid over the JSON body (RFC 7396), after `template`. A string is JSON text, with `null`."),
+    Key::new(
+        "json_merge",
+        JSON,
+        "Laid over the JSON body (RFC 7396), after `template`. A string is JSON text, with `null`.",
+    ),
     Key::new("template", JSON, "Makes the JSON body: a JSON document with `{{ value }}`, or a table of texts."),
 ];
 

@@ -10,9 +10,7 @@ mod template;
 
 use serde_json::Value;
 
-pub use template::{
-    FUEL, Given, MAX_TEMPLATE_BYTES, MAX_TEXTS, Mention, Mistake, Side, Template,
-};
+pub use template::{FUEL, Given, MAX_TEMPLATE_BYTES, MAX_TEXTS, Mention, Mistake, Side, Template};
 
 /// What becomes of a body: the template makes a document, the merge patch has the last word.
 #[derive(Debug, Clone, Default, PartialEq)]

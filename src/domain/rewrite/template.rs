@@ -140,7 +140,8 @@ impl Template {
     /// # Errors
     /// When it is no template, is too large, or names what there is not.
     pub fn compile(source: &Json, side: Side) -> Result<Self, (String, Mistake)> {
-        let mut compiling = Compiling { environment: environment(), side, mentions: BTreeSet::new(), texts: 0, bytes: 0 };
+        let mut compiling =
+            Compiling { environment: environment(), side, mentions: BTreeSet::new(), texts: 0, bytes: 0 };
         let shape = match source {
             Json::String(text) => compiling.document(text).map_err(|mistake| (String::new(), mistake))?,
             other => compiling.shape(other, "")?,
@@ -353,9 +354,11 @@ fn environment() -> Environment<'static> {
     environment.set_recursion_limit(RECURSION);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_debug(false);
-    environment.set_auto_escape_callback(|name| {
-        if name.ends_with(".json") { AutoEscape::Json } else { AutoEscape::None }
-    });
+    environment.set_auto_escape_callback(
+        |name| {
+            if name.ends_with(".json") { AutoEscape::Json } else { AutoEscape::None }
+        },
+    );
     environment.set_formatter(write_value);
     for global in ["range", "dict", "debug", "namespace"] {
         environment.remove_global(global);

@@ -37,7 +37,10 @@ fn templates_make_documents() {
         (json!(r#"{"q": {{ query }}, "mode": "hybrid"}"#), json!({"q": "taxis \"now\"", "mode": "hybrid"})),
         (json!(r#"{"q": {{ "Answer: " ~ query }}}"#), json!({"q": "Answer: taxis \"now\""})),
         (json!("{{ body }}"), body.clone()),
-        (json!("[{% for x in list %}{{ x }}{% if not loop.last %},{% endif %}{% endfor %}]"), json!(["a", {"b": null}])),
+        (
+            json!("[{% for x in list %}{{ x }}{% if not loop.last %},{% endif %}{% endfor %}]"),
+            json!(["a", {"b": null}]),
+        ),
         (json!("{% set t %}{{ query }}{% endset %}[{{ t }}]"), json!(["taxis \"now\""])),
         // A table: texts with placeholders, a placeholder alone keeps its type.
         (
@@ -45,7 +48,10 @@ fn templates_make_documents() {
             json!({"query": "Answer concisely about NYC taxi data: taxis \"now\"", "mode": "hybrid", "top_k": 5}),
         ),
         (json!({"a": "{{ n }}", "b": ["{{ list }}", "n={{ n }}"]}), json!({"a": 7, "b": [["a", {"b": null}], "n=7"]})),
-        (json!({"a": " {{ f * 2 }} ", "b": "{{ no }}", "c": "{{ n }}{{ n }}"}), json!({"a": 1.0, "b": null, "c": "77"})),
+        (
+            json!({"a": " {{ f * 2 }} ", "b": "{{ no }}", "c": "{{ n }}{{ n }}"}),
+            json!({"a": 1.0, "b": null, "c": "77"}),
+        ),
         (json!({"a": "no placeholder } {", "b": true}), json!({"a": "no placeholder } {", "b": true})),
         // Names.
         (json!(["{{ body.query }}", "{{ route }}", "{{ arm }}"]), json!(["taxis \"now\"", "answers", "candidate"])),
