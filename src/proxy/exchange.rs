@@ -184,12 +184,10 @@ impl Exchange {
         };
         self.now = clock::now();
         match sent {
-            Ok(answer) => match self.inspect(answer, arm, &snapshot) {
-                Tried::Answer(answer, outcome) if self.rewrites_answer(arm, &answer) => {
-                    Box::pin(self.rewrite_answer(arm, *answer, outcome)).await
-                }
-                tried => tried,
-            },
+            Ok(answer) => {
+                let tried = self.inspect(answer, arm, &snapshot);
+                if self.rewrites_answer(arm, &tried) { Box::pin(self.rewrite_answer(arm, tried)).await } else { tried }
+            }
             Err(failure) => Tried::Failed(failure),
         }
     }

@@ -182,22 +182,23 @@ impl Exchange {
 
     /// Whether an answer of this arm is to be rewritten: one of the 2xx, which are the answers that have
     /// the backend's shape.
-    pub(super) fn rewrites_answer(&self, arm: Arm, answer: &Answer) -> bool {
+    pub(super) fn rewrites_answer(&self, arm: Arm, tried: &Tried) -> bool {
         self.rewriting.is_some()
-            && answer.response.status().is_success()
+            && matches!(tried, Tried::Answer(answer, Outcome::Success) if answer.response.status().is_success())
             && self.ledger.route().rewrite(arm).is_some_and(|rewrite| rewrite.answer.is_some())
     }
 
     /// Makes the client's answer of the backend's.
-    pub(super) async fn rewrite_answer(&mut self, arm: Arm, mut answer: Answer, outcome: Outcome) -> Tried {
+    pub(super) async fn rewrite_answer(&mut self, arm: Arm, tried: Tried) -> Tried {
+        let Tried::Answer(mut answer, outcome) = tried else { return tried };
         if self.parts.method == Method::HEAD {
             strip(answer.response.headers_mut());
-            return Tried::Answer(Box::new(answer), outcome);
+            return Tried::Answer(answer, outcome);
         }
         if answer.response.body().is_end_stream() {
-            return Tried::Answer(Box::new(answer), outcome);
+            return Tried::Answer(answer, outcome);
         }
-        match self.answer_of(arm, answer).await {
+        match self.answer_of(arm, *answer).await {
             Ok(response) => {
                 self.ledger.end(outcome, self.now);
                 Tried::Rewritten(response)

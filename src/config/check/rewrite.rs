@@ -52,8 +52,10 @@ fn template(
     }
     let template = match Template::compile(&source, side) {
         Ok(template) => template,
-        Err((pointer, mistake)) => {
-            report(view, descend(node, &pointer), &pointer, &mistake);
+        Err(mistakes) => {
+            for (pointer, mistake) in mistakes {
+                report(view, descend(node, &pointer), &pointer, &mistake);
+            }
             return None;
         }
     };

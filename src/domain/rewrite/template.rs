@@ -135,18 +135,23 @@ enum Shape {
 }
 
 impl Template {
-    /// Compiles a template. The mistake comes with a JSON pointer to the string that it is in.
+    /// Compiles a template. Each mistake comes with a JSON pointer to the string that it is in.
     ///
     /// # Errors
-    /// When it is no template, is too large, or names what there is not.
-    pub fn compile(source: &Json, side: Side) -> Result<Self, (String, Mistake)> {
-        let mut compiling =
-            Compiling { environment: environment(), side, mentions: BTreeSet::new(), texts: 0, bytes: 0 };
-        let shape = match source {
-            Json::String(text) => compiling.document(text).map_err(|mistake| (String::new(), mistake))?,
-            other => compiling.shape(other, "")?,
+    /// When it is no template, is too large, or names what there is not: the first mistake of each string.
+    pub fn compile(source: &Json, side: Side) -> Result<Self, Vec<(String, Mistake)>> {
+        let mut compiling = Compiling::new(side);
+        let shape = match source.as_str() {
+            Some(text) => {
+                let document = compiling.document(text);
+                compiling.or_note(document, "")
+            }
+            None => compiling.shape(source, ""),
         };
-        let Compiling { environment, mentions, .. } = compiling;
+        let Compiling { environment, mentions, mistakes, .. } = compiling;
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
         Ok(Self { environment: Arc::new(environment), shape, mentions, source: source.clone() })
     }
 
@@ -182,11 +187,17 @@ struct Compiling {
     environment: Environment<'static>,
     side: Side,
     mentions: BTreeSet<Mention>,
+    mistakes: Vec<(String, Mistake)>,
     texts: usize,
     bytes: usize,
 }
 
 impl Compiling {
+    fn new(side: Side) -> Self {
+        let (environment, mentions, mistakes) = (environment(), BTreeSet::new(), Vec::new());
+        Self { environment, side, mentions, mistakes, texts: 0, bytes: 0 }
+    }
+
     fn document(&mut self, text: &str) -> Result<Shape, Mistake> {
         if !is_template(text)
             && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text)
@@ -200,25 +211,34 @@ impl Compiling {
     }
 
     /// `path` is the JSON pointer to the value.
-    fn shape(&mut self, value: &Json, path: &str) -> Result<Shape, (String, Mistake)> {
+    fn shape(&mut self, value: &Json, path: &str) -> Shape {
         match value {
             Json::String(text) if is_template(text) => {
                 let alone = self.is_one_expression(text);
-                self.text(text, alone).map_err(|mistake| (path.to_owned(), mistake))
+                let compiled = self.text(text, alone);
+                self.or_note(compiled, path)
             }
             Json::Array(items) => {
                 let items = items.iter().enumerate().map(|(index, item)| self.shape(item, &format!("{path}/{index}")));
-                items.collect::<Result<_, _>>().map(Shape::List)
+                Shape::List(items.collect())
             }
             Json::Object(fields) => {
                 let fields = fields.iter().map(|(name, field)| {
                     let step = name.replace('~', "~0").replace('/', "~1");
-                    Ok((name.clone(), self.shape(field, &format!("{path}/{step}"))?))
+                    (name.clone(), self.shape(field, &format!("{path}/{step}")))
                 });
-                fields.collect::<Result<_, _>>().map(Shape::Table)
+                Shape::Table(fields.collect())
             }
-            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => Ok(Shape::Literal(value.clone())),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => Shape::Literal(value.clone()),
         }
+    }
+
+    /// What was compiled; something in its place where it has a mistake.
+    fn or_note(&mut self, compiled: Result<Shape, Mistake>, path: &str) -> Shape {
+        compiled.unwrap_or_else(|mistake| {
+            self.mistakes.push((path.to_owned(), mistake));
+            Shape::Literal(Json::Null)
+        })
     }
 
     fn is_one_expression(&self, text: &str) -> bool {
