@@ -14,12 +14,12 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::domain::Arm;
-use crate::domain::condition::{Fact, Type};
+use crate::domain::condition::{Fact, Slot, Type};
 use crate::domain::decision::{Needs, Policy};
 use crate::domain::metric::{Better, BuiltIn, Kind, Usage};
 use crate::domain::pin::Pins;
 use crate::domain::pointer::Pointer;
-use crate::domain::{breaker, fallback, quality};
+use crate::domain::{breaker, fallback, quality, rewrite};
 use crate::jwt;
 
 /// A whole configuration.
@@ -151,6 +151,8 @@ pub struct Limits {
     pub replay_memory: u64,
     /// Bytes of a request body that are read before the decision, where a route needs it.
     pub body_attributes: u64,
+    /// Bytes of a body that is rewritten, before and after.
+    pub rewrite_body: u64,
 }
 
 /// `[shutdown]`.
@@ -497,6 +499,10 @@ pub struct Route {
     pub deadline: Option<Duration>,
     /// Replaces the matched prefix of the path.
     pub rewrite_prefix: Option<String>,
+    /// What each arm alone is sent and answers; see [`Route::rewrite`].
+    pub rewrites: [Option<Box<ArmRewrite>>; 2],
+    /// The attributes that templates of the route mention.
+    pub rewrite_slots: Box<[Slot]>,
     /// Changes to the request's fields.
     pub request_headers: HeaderChanges,
     /// Changes to the response's fields.
@@ -575,6 +581,28 @@ impl Default for Values {
     }
 }
 
+/// `[routes.NAME.rewrite.ARM]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ArmRewrite {
+    /// Replaces the whole path.
+    pub path: Option<String>,
+    /// Changes to the request's fields.
+    pub headers: HeaderChanges,
+    /// What becomes of the request's body.
+    pub body: rewrite::Body,
+    /// Makes the body of the answer.
+    pub answer: Option<rewrite::Template>,
+}
+
+impl ArmRewrite {
+    /// Whether the request's body must be known: to be rewritten, or since a stream that it asks for
+    /// cannot be.
+    #[must_use]
+    pub const fn needs_body(&self) -> bool {
+        !self.body.is_empty() || self.answer.is_some()
+    }
+}
+
 /// Which requests a route takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
@@ -647,7 +675,7 @@ pub enum Expose {
 
 impl Config {
     /// Whether a request of a route can need a source that `is`: for the key that splits, or for what its
-    /// conditions look at.
+    /// conditions and templates look at.
     #[must_use]
     pub fn reads(&self, route: &Route, is: impl Fn(&Source) -> bool) -> bool {
         let key = |kind: ContextIndex| self.contexts[kind].key.iter().any(&is);
@@ -657,11 +685,19 @@ impl Config {
             Place::PathSegment(_) | Place::ClientIp | Place::Method | Place::Constant(_) => false,
         };
         let Needs { slots, keys } = &route.policy.needs;
-        key(route.policy.split_by) || keys.iter().any(|need| key(need.kind)) || slots.iter().any(looks)
+        key(route.policy.split_by)
+            || keys.iter().any(|need| key(need.kind))
+            || slots.iter().chain(&route.rewrite_slots).any(looks)
     }
 }
 
 impl Route {
+    /// What an arm alone is sent and answers.
+    #[must_use]
+    pub fn rewrite(&self, arm: Arm) -> Option<&ArmRewrite> {
+        self.rewrites[arm.index()].as_deref()
+    }
+
     /// Which requests it takes; `None` for a flag.
     #[must_use]
     pub const fn matches(&self) -> Option<&Match> {

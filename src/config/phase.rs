@@ -62,7 +62,9 @@ pub fn parts(config: &Config, route: &Route) -> Parts {
     put("prerequisite", &prerequisites(config, policy));
     put("control", &arm(config, route.backend(Arm::Control)));
     put("candidate", &arm(config, route.backend(Arm::Candidate)));
-    put("rewriting", &(&route.rewrite_prefix, &route.request_headers, &route.response_headers));
+    let [control, candidate] = &route.rewrites;
+    let common = (&route.rewrite_prefix, &route.request_headers, &route.response_headers);
+    put("rewriting", &(common, control, candidate));
     Parts(parts)
 }
 

@@ -80,10 +80,11 @@ fn table(path: &str, key: &Key, keys: &'static [Key], page: &mut String) {
     if key.optional {
         let _ = writeln!(page, "Only if the table is there.");
     }
-    let _ = writeln!(page, "\n| key | takes | default | |\n|---|---|---|---|");
-    for key in keys.iter().filter(|key| !key.later && !is_section(key)) {
-        row(key, page);
+    let rows: Vec<&Key> = keys.iter().filter(|key| !key.later && !is_section(key)).collect();
+    if !rows.is_empty() {
+        let _ = writeln!(page, "\n| key | takes | default | |\n|---|---|---|---|");
     }
+    rows.into_iter().for_each(|key| row(key, page));
     let later: Vec<String> = keys.iter().filter(|key| key.later).map(|key| format!("`{}`", key.name)).collect();
     if !later.is_empty() {
         let _ = writeln!(page, "\nNot yet available: {}.", later.join(", "));

@@ -23,11 +23,13 @@ pub enum Outcome {
     Truncated,
     /// The client went away, or stopped sending or reading.
     ClientGone,
+    /// The answer is none that the client's can be made from.
+    Rewrite,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Success,
         Self::Connect,
         Self::Timeout,
@@ -36,6 +38,7 @@ impl Outcome {
         Self::TooMany,
         Self::Truncated,
         Self::ClientGone,
+        Self::Rewrite,
     ];
 
     /// The word in labels and logs.
@@ -50,6 +53,7 @@ impl Outcome {
             Self::TooMany => "429",
             Self::Truncated => "truncated",
             Self::ClientGone => "client_gone",
+            Self::Rewrite => "rewrite",
         }
     }
 
@@ -70,7 +74,9 @@ impl Outcome {
     pub const fn for_breaker(self) -> breaker::Outcome {
         match self {
             Self::Success => breaker::Outcome::Success,
-            Self::Connect | Self::Timeout | Self::Reset | Self::Status | Self::Truncated => breaker::Outcome::Failure,
+            Self::Connect | Self::Timeout | Self::Reset | Self::Status | Self::Truncated | Self::Rewrite => {
+                breaker::Outcome::Failure
+            }
             Self::TooMany | Self::ClientGone => breaker::Outcome::Neutral,
         }
     }
@@ -83,6 +89,7 @@ impl From<Cause> for Outcome {
             Cause::Timeout => Self::Timeout,
             Cause::Reset => Self::Reset,
             Cause::Status => Self::Status,
+            Cause::Rewrite => Self::Rewrite,
             // `busy` is refused before any attempt is made; as an outcome it says "not now", like 429.
             Cause::TooMany | Cause::Busy => Self::TooMany,
         }

@@ -19,11 +19,14 @@ pub enum Cause {
     TooMany,
     /// No room within `max_in_flight`.
     Busy,
+    /// What it is to be sent cannot be made from this request, or what is to come back from its answer.
+    Rewrite,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 6] = [Self::Connect, Self::Timeout, Self::Reset, Self::Status, Self::TooMany, Self::Busy];
+    pub const ALL: [Self; 7] =
+        [Self::Connect, Self::Timeout, Self::Reset, Self::Status, Self::TooMany, Self::Busy, Self::Rewrite];
 
     /// The word in file, labels and logs.
     #[must_use]
@@ -35,6 +38,7 @@ impl Cause {
             Self::Status => "status",
             Self::TooMany => "429",
             Self::Busy => "busy",
+            Self::Rewrite => "rewrite",
         }
     }
 
@@ -106,6 +110,8 @@ pub enum Suppressed {
 /// What the exchange knows when a try has failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation {
+    /// Whether the candidate was asked at all.
+    pub asked: bool,
     /// Whether the method is idempotent (RFC 9110, 9.2.2).
     pub idempotent: bool,
     /// Whether all of the body that was sent is still there.
@@ -121,7 +127,7 @@ impl Settings {
     /// Why it may not.
     pub const fn allows(&self, cause: Cause, situation: Situation) -> Result<(), Suppressed> {
         // Nothing was sent: safe for every method, asked for or not.
-        let untouched = matches!(cause, Cause::Connect | Cause::Busy);
+        let untouched = matches!(cause, Cause::Connect | Cause::Busy) || !situation.asked;
         if !matches!(cause, Cause::Connect) && !self.on.contains(cause) {
             return Err(Suppressed::NotNamed);
         }
@@ -142,7 +148,7 @@ impl Settings {
 mod tests {
     use super::*;
 
-    const FINE: Situation = Situation { idempotent: true, body_kept: true, out_of_time: false };
+    const FINE: Situation = Situation { asked: true, idempotent: true, body_kept: true, out_of_time: false };
 
     fn settings(on: &[Cause], replay: Replay) -> Settings {
         Settings { on: on.iter().copied().collect(), replay, replay_body: 1024 }
@@ -162,6 +168,9 @@ mod tests {
             (&all, Cause::Status, post, Err(Suppressed::NotIdempotent)),
             (&all, Cause::Connect, post, Ok(())),
             (&all, Cause::Busy, post, Ok(())),
+            (&all, Cause::Rewrite, post, Err(Suppressed::NotIdempotent)),
+            (&all, Cause::Rewrite, Situation { asked: false, ..post }, Ok(())),
+            (&none, Cause::Rewrite, Situation { asked: false, ..post }, Err(Suppressed::NotNamed)),
             (&always, Cause::Timeout, post, Ok(())),
             (&always, Cause::Timeout, sent, Err(Suppressed::BodyNotKept)),
             (&always, Cause::Timeout, late, Err(Suppressed::Deadline)),

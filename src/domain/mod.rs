@@ -18,6 +18,7 @@ pub mod pin;
 pub mod pointer;
 pub mod quality;
 pub mod reading;
+pub mod rewrite;
 pub mod sketch;
 pub mod targets;
 pub mod window;

@@ -24,6 +24,7 @@ use super::ledger::{Ledger, RequestFacts};
 use super::pins::{Issued, Presented};
 use super::problem::Problem;
 use super::reply::Reply;
+use super::rewriting::Rewriting;
 use super::upload::{Patience, SharedUpload, UploadLimits};
 use super::worker::Worker;
 use crate::clock;
@@ -116,6 +117,7 @@ fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Res
         wishes: HopWishes::default(),
         host,
         trusted,
+        rewriting: None,
     })
 }
 
@@ -136,9 +138,11 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     if let Some(upload) = exchange.upload.as_ref().filter(|_| decision.serve == Arm::Candidate && may_repeat) {
         upload.keep_up_to(definition.fallback.replay_body);
     }
+    let rewriting = Rewriting::of(&worker, snapshot.config(), definition, asker);
     exchange.ledger.decide(decision, who.key);
     exchange.set_cookie = who.set_cookie;
     exchange.pin = pin;
+    exchange.rewriting = rewriting;
     let upgrade = exchange.parts.extensions.remove::<OnUpgrade>();
     let peer = &exchange.ledger.request().peer;
     exchange.wishes =

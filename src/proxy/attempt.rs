@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -71,7 +72,32 @@ pub(crate) struct Outgoing {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
-    pub(crate) upload: Option<SharedUpload>,
+    pub(crate) body: Sending,
+}
+
+/// The body of what is to be sent.
+pub(crate) enum Sending {
+    /// The client's own, as it comes, if there is one.
+    Original(Option<SharedUpload>),
+    /// One that was made of it; boxed, since few have it and every future has the room.
+    Rewritten(Box<Bytes>),
+}
+
+impl Sending {
+    fn next_body(&self, now: Instant) -> UploadBody {
+        match self {
+            Self::Original(upload) => upload.as_ref().map_or(UploadBody::EMPTY, |upload| upload.next_body(now)),
+            Self::Rewritten(bytes) => UploadBody::whole(bytes.clone()),
+        }
+    }
+
+    /// The client's body, whose pieces move while the request is sent.
+    const fn upload(&self) -> Option<&SharedUpload> {
+        match self {
+            Self::Original(upload) => upload.as_ref(),
+            Self::Rewritten(_) => None,
+        }
+    }
 }
 
 /// The head of an answer, with the connection that its body comes on.
@@ -139,9 +165,9 @@ impl Try<'_> {
         sent_at: Instant,
         timer: &mut Timer,
     ) -> Result<Answer, Broken> {
-        let Outgoing { method, uri, headers, upload } = outgoing;
-        let body = upload.as_ref().map_or(UploadBody::EMPTY, |upload| upload.next_body(sent_at));
-        let mut request = Request::new(body);
+        let Outgoing { method, uri, headers, body } = outgoing;
+        let mut request = Request::new(body.next_body(sent_at));
+        let upload = body.upload();
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -152,12 +178,12 @@ impl Try<'_> {
                 return Poll::Ready(Ok(answered));
             }
             loop {
-                let (until, expired) = wait.until(upload.as_ref());
+                let (until, expired) = wait.until(upload);
                 if timer.poll_until(cx, until).is_pending() {
                     return Poll::Pending;
                 }
                 // A piece may have moved since the deadline was computed.
-                if wait.until(upload.as_ref()).0 <= until {
+                if wait.until(upload).0 <= until {
                     return Poll::Ready(Err(expired));
                 }
             }
@@ -169,12 +195,12 @@ impl Try<'_> {
                 let connection = Connection { sender, address: self.address.id, keepalive: self.backend.keepalive };
                 Ok(Answer { response, connection })
             }
-            Err(mut error) => Err(match (upload.as_ref().and_then(SharedUpload::failure), error.take_message()) {
+            Err(mut error) => Err(match (upload.and_then(SharedUpload::failure), error.take_message()) {
                 (Some(fault), _) => Broken::Failed(Failure::Client(fault.into())),
                 (None, Some(unsent)) => {
                     let (parts, _) = unsent.into_parts();
                     let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-                    Broken::Unsent(Box::new(Outgoing { method, uri, headers, upload }))
+                    Broken::Unsent(Box::new(Outgoing { method, uri, headers, body }))
                 }
                 (None, None) if error.error().is_parse() => {
                     Broken::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer))

@@ -43,12 +43,21 @@ pub(crate) async fn read(
 
 /// Whether the head promises JSON, or nothing else.
 fn is_readable(headers: &HeaderMap) -> Result<(), BodyMiss> {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    if !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if is_encoded(headers) {
         return Err(BodyMiss::ContentEncoding);
     }
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    if types.all(is_json) { Ok(()) } else { Err(BodyMiss::ContentType) }
+    if promises_json(headers) { Ok(()) } else { Err(BodyMiss::ContentType) }
+}
+
+/// Whether a body has a `content-encoding`.
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether a head promises JSON, or nothing.
+pub(crate) fn promises_json(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_TYPE).iter().all(is_json)
 }
 
 /// `application/json`, or any type with the suffix `+json` (RFC 6839, section 3.1), with any parameters.

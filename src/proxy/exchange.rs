@@ -11,19 +11,20 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use super::attempt::{Answer, ClientFault, Failure, Outgoing, RESET, SendError, Try};
+use super::attempt::{Answer, ClientFault, Failure, Outgoing, RESET, SendError, Sending, Try};
 use super::headers::{self, HopWishes, Survey};
 use super::ledger::Ledger;
 use super::pins::{Issued, X_POINTSMAN_PIN};
 use super::problem::Problem;
 use super::reply::{Reply, Stream};
 use super::respond;
-use super::target::upstream_uri;
+use super::rewriting::{self, Rewriting};
+use super::target::{replaced_uri, upstream_uri};
 use super::timer::Timer;
 use super::tunnel;
 use super::upload::SharedUpload;
 use crate::clock;
-use crate::config::model::Target;
+use crate::config::model::{Endpoint, Target};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{self, Lease, View};
@@ -53,23 +54,36 @@ pub(crate) struct Exchange {
     pub(crate) set_cookie: Option<HeaderValue>,
     pub(crate) pin: Option<Box<Issued>>,
     pub(crate) trusted: bool,
+    /// What rewriting needs, on a route that rewrites.
+    pub(crate) rewriting: Option<Box<Rewriting>>,
 }
 
 /// What came of one arm.
-enum Tried {
+pub(super) enum Tried {
     /// The head of an answer, checked, with how the attempt ends if the rest comes.
     Answer(Box<Answer>, Outcome),
     /// A fixed answer of the file.
     Fixed(Response<Reply>),
+    /// A whole answer, made of the backend's. Its attempt has ended.
+    Rewritten(Response<Reply>),
     /// Nothing that can be passed on.
     Failed(Failure),
     /// The arm was not asked: its bulkhead or breaker refused.
     Refused(Problem),
+    /// The arm was not asked: what it is to be sent cannot be made from this request.
+    Unfit(Problem),
 }
 
 impl Exchange {
     /// Goes the way to the head of an answer.
-    pub(crate) async fn run(mut self, lease: Option<Lease>) -> Result<Response<Reply>, Gone> {
+    pub(crate) async fn run(mut self, mut lease: Option<Lease>) -> Result<Response<Reply>, Gone> {
+        if self.must_know_body() {
+            self.ledger.hold(lease);
+            if let Err(fault) = Box::pin(self.know_body()).await {
+                return self.blame_client(fault);
+            }
+            lease = self.ledger.take_held();
+        }
         if self.ledger.reason == Reason::Busy && !self.ledger.route().fallback.on.contains(Cause::Busy) {
             self.ledger.suppress(Cause::Busy);
             return Ok(self.refuse(Problem::Busy));
@@ -84,7 +98,14 @@ impl Exchange {
                     Some(_) | None => return self.answer(*answer, outcome),
                 },
                 Tried::Fixed(response) => return Ok(self.settle_fixed(response)),
+                Tried::Rewritten(response) => return Ok(self.settle(response)),
                 Tried::Failed(Failure::Client(fault)) => return self.blame_client(fault),
+                Tried::Unfit(problem) => {
+                    if !self.may_fall_back(Cause::Rewrite) {
+                        return Ok(self.refuse(problem));
+                    }
+                    self.ledger.fall_back(Cause::Rewrite);
+                }
                 Tried::Failed(Failure::Backend(cause, problem)) => {
                     if !self.may_fall_back(cause) {
                         self.ledger.end(cause.into(), self.now);
@@ -101,12 +122,13 @@ impl Exchange {
         match self.attempt(Arm::Control, None).await {
             Tried::Answer(answer, outcome) => self.answer(*answer, outcome),
             Tried::Fixed(response) => Ok(self.settle_fixed(response)),
+            Tried::Rewritten(response) => Ok(self.settle(response)),
             Tried::Failed(Failure::Client(fault)) => self.blame_client(fault),
             Tried::Failed(Failure::Backend(cause, problem)) => {
                 self.ledger.end(cause.into(), self.now);
                 Ok(self.refuse(problem))
             }
-            Tried::Refused(problem) => Ok(self.refuse(problem)),
+            Tried::Refused(problem) | Tried::Unfit(problem) => Ok(self.refuse(problem)),
         }
     }
 
@@ -116,6 +138,10 @@ impl Exchange {
         let index = self.ledger.arms().backend(arm);
         let (backend, live) = (&snapshot.config().backends[index], &snapshot.backends[index]);
         let now = self.now;
+        if let Err(problem) = self.rewrite_for(arm) {
+            self.ledger.give_up(lease, now);
+            return Tried::Unfit(problem);
+        }
         let lease = match (arm, backend.breaker_for_control) {
             (Arm::Control, true) => match live.state.view(clock::millis(now), &backend.breaker) {
                 View::Pass | View::Recovering(_) => None,
@@ -161,7 +187,10 @@ impl Exchange {
         };
         self.now = clock::now();
         match sent {
-            Ok(answer) => self.inspect(answer, arm, &snapshot),
+            Ok(answer) => {
+                let tried = self.inspect(answer, arm, &snapshot);
+                if self.rewrites_answer(arm, &tried) { Box::pin(self.rewrite_answer(arm, tried)).await } else { tried }
+            }
             Err(failure) => Tried::Failed(failure),
         }
     }
@@ -173,13 +202,10 @@ impl Exchange {
 
     /// The request as this arm's backend gets it. Where a second sending is possible it gets a copy of
     /// the fields.
-    fn outgoing(
-        &mut self,
-        arm: Arm,
-        snapshot: &Snapshot,
-        endpoint: &crate::config::model::Endpoint,
-    ) -> Result<Outgoing, Failure> {
+    fn outgoing(&mut self, arm: Arm, snapshot: &Snapshot, endpoint: &Endpoint) -> Result<Outgoing, Failure> {
         let route = self.ledger.route();
+        let rewrite = route.rewrite(arm);
+        let body = self.rewriting.as_ref().and_then(|rewriting| rewriting.body.as_ref());
         let backend = self.ledger.backend(arm);
         let mut headers = match arm {
             Arm::Control if !self.idempotent => std::mem::take(&mut self.parts.headers),
@@ -196,17 +222,28 @@ impl Exchange {
         }
         let host = respond::upstream_host(backend, endpoint, &self.host);
         headers.insert(header::HOST, host);
-        if self.upload.is_some() && !headers.contains_key(header::CONTENT_LENGTH) {
+        if let Some(rewrite) = rewrite {
+            rewriting::fit_request(&mut headers, rewrite, body);
+        }
+        if body.is_none() && self.upload.is_some() && !headers.contains_key(header::CONTENT_LENGTH) {
             // Without it hyper sends GET and HEAD without their body.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let matched = route.matches().map_or("", |rule| &rule.path);
-        let uri = upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path)
-            .ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
+        let uri = match rewrite.and_then(|rewrite| rewrite.path.as_deref()) {
+            Some(path) => replaced_uri(&self.parts.uri, path, &endpoint.base_path),
+            None => upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path),
+        };
+        let uri =
+            uri.ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
         if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
             upload.keep_no_more();
         }
-        Ok(Outgoing { method: self.parts.method.clone(), uri, headers, upload: self.upload.clone() })
+        let body = match body {
+            Some(body) => Sending::Rewritten(Box::new(body.clone())),
+            None => Sending::Original(self.upload.clone()),
+        };
+        Ok(Outgoing { method: self.parts.method.clone(), uri, headers, body })
     }
 
     /// Looks at the head of an answer: may it be passed on, and does it count as a failure?
@@ -242,6 +279,7 @@ impl Exchange {
 
     fn may_fall_back(&self, cause: Cause) -> bool {
         let situation = Situation {
+            asked: self.ledger.is_trying(),
             idempotent: self.idempotent,
             body_kept: self.upload.as_ref().is_none_or(SharedUpload::can_replay),
             out_of_time: self.ledger.deadline().is_some_and(|deadline| deadline <= self.now),
@@ -302,10 +340,18 @@ impl Exchange {
         response.map(|_| Reply::Full(None))
     }
 
-    fn settle_fixed(mut self, mut response: Response<Reply>) -> Response<Reply> {
+    fn settle_fixed(mut self, response: Response<Reply>) -> Response<Reply> {
         let now = self.now;
         self.ledger.first_byte(now, Values::default());
         self.ledger.end(Outcome::Success, now);
+        self.settle(response)
+    }
+
+    /// Answers with a whole answer whose attempt has ended.
+    fn settle(mut self, mut response: Response<Reply>) -> Response<Reply> {
+        if let Some(upload) = &self.upload {
+            upload.release();
+        }
         self.finish_head(response.status(), response.headers_mut());
         self.attach_ledger(response)
     }
@@ -359,6 +405,7 @@ const fn cause_of(outcome: Outcome) -> Option<Cause> {
         | Outcome::Timeout
         | Outcome::Reset
         | Outcome::Truncated
-        | Outcome::ClientGone => None,
+        | Outcome::ClientGone
+        | Outcome::Rewrite => None,
     }
 }

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::model::{Arms, Backend, Route};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
-use crate::domain::breaker::{Lease, Position};
+use crate::domain::breaker::{self, Lease, Position};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::fallback::Cause;
 use crate::domain::metric::{MetricId, Values};
@@ -41,6 +41,8 @@ pub(crate) struct Ledger {
     /// What the last attempt's answer told of the metrics.
     values: Values,
     open: Option<OpenAttempt>,
+    /// The right to a probe of the candidate, while nothing was sent yet.
+    held: Option<Lease>,
     upstream_time: Duration,
     /// Time spent waiting for the client before the decision.
     client_time: Duration,
@@ -93,6 +95,7 @@ impl Ledger {
             attempts: [None, None],
             values: Values::default(),
             open: None,
+            held: None,
             upstream_time: Duration::ZERO,
             client_time: Duration::ZERO,
             response_bytes: 0,
@@ -109,6 +112,26 @@ impl Ledger {
         self.served = decision.serve;
         self.reason = decision.reason;
         self.request.key = key;
+    }
+
+    /// Keeps the right to a probe while the request is not yet ready to be sent.
+    pub(crate) const fn hold(&mut self, lease: Option<Lease>) {
+        self.held = lease;
+    }
+
+    /// Gives the right to a probe back.
+    pub(crate) const fn take_held(&mut self) -> Option<Lease> {
+        self.held.take()
+    }
+
+    /// Gives up the right to a probe: nothing was tried.
+    pub(crate) fn give_up(&self, lease: Option<Lease>, now: Instant) {
+        if let Some(lease) = lease {
+            let index = self.arms().candidate;
+            let settings = &self.snapshot.config().backends[index].breaker;
+            let state = &self.snapshot.backends[index].state;
+            state.record(Some(lease), breaker::Outcome::Neutral, clock::millis(now), settings);
+        }
     }
 
     /// All this time since it arrived went on waiting for the client.
@@ -152,6 +175,16 @@ impl Ledger {
     /// Begins an attempt. The caller has entered the backend's bulkhead; the ledger leaves it.
     pub(crate) fn begin(&mut self, arm: Arm, lease: Option<Lease>, now: Instant) {
         self.open = Some(OpenAttempt { arm, started: now, first_byte: None, lease, values: Values::default() });
+    }
+
+    /// Whether an attempt is under way.
+    pub(crate) const fn is_trying(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// So much more time went on waiting for the upstream.
+    pub(crate) fn waited_for_upstream(&mut self, waited: Duration) {
+        self.upstream_time += waited;
     }
 
     /// The response head of the present attempt came in, with what it tells of the metrics.
@@ -300,6 +333,7 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         let now = self.finished_at.unwrap_or_else(clock::now);
+        self.give_up(self.held, now);
         // An attempt still open here was cut by the client: everything else ends its attempts itself.
         self.end(Outcome::ClientGone, now);
         let counters = self.counters();

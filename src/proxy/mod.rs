@@ -21,6 +21,7 @@ mod pool;
 mod problem;
 mod reply;
 mod respond;
+mod rewriting;
 mod target;
 mod timer;
 mod tunnel;

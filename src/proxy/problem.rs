@@ -34,6 +34,18 @@ pub(crate) enum Problem {
     BreakerOpen,
     /// A deadline passed.
     Timeout,
+    /// What the arm is to be sent cannot be made from this body.
+    RewriteRequest,
+    /// The body, or what is made of it, is larger than `limits.rewrite_body`.
+    RewriteTooLarge,
+    /// `limits.replay_memory` has no room for a body that is to be rewritten.
+    RewriteMemory,
+    /// A stream was asked for, of an arm whose answers are rewritten.
+    RewriteStreamRequest,
+    /// The answer is a stream, and is to be rewritten.
+    RewriteStream,
+    /// The client's answer cannot be made from the backend's.
+    RewriteAnswer,
 }
 
 /// How long clients are asked to wait, in seconds: connections are tried anew with every request.
@@ -45,10 +57,17 @@ impl Problem {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotSupported => StatusCode::NOT_IMPLEMENTED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ContentTooLarge | Self::RewriteTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Connect | Self::NoAddress | Self::Tls | Self::Reset | Self::BadAnswer => StatusCode::BAD_GATEWAY,
-            Self::Busy | Self::BreakerOpen => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RewriteRequest | Self::RewriteStreamRequest => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Connect
+            | Self::NoAddress
+            | Self::Tls
+            | Self::Reset
+            | Self::BadAnswer
+            | Self::RewriteStream
+            | Self::RewriteAnswer => StatusCode::BAD_GATEWAY,
+            Self::Busy | Self::BreakerOpen | Self::RewriteMemory => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -69,6 +88,12 @@ impl Problem {
             Self::Busy => "busy",
             Self::BreakerOpen => "breaker_open",
             Self::Timeout => "timeout",
+            Self::RewriteRequest => "rewrite_request",
+            Self::RewriteTooLarge => "rewrite_too_large",
+            Self::RewriteMemory => "rewrite_memory",
+            Self::RewriteStreamRequest => "rewrite_stream_request",
+            Self::RewriteStream => "rewrite_stream",
+            Self::RewriteAnswer => "rewrite_answer",
         }
     }
 
@@ -87,6 +112,15 @@ impl Problem {
             Self::Busy => "the backend is at its limit of requests",
             Self::BreakerOpen => "the backend's circuit breaker is open",
             Self::Timeout => "the backend did not answer in time",
+            Self::RewriteRequest => {
+                "the backend's request cannot be made from this body: it must be JSON without content-encoding, \
+                 with the fields that the backend needs"
+            }
+            Self::RewriteTooLarge => "the request body is larger than what this gateway rewrites",
+            Self::RewriteMemory => "this gateway has no room to rewrite the request body now",
+            Self::RewriteStreamRequest => "this answer cannot be streamed: ask without `stream`",
+            Self::RewriteStream => "the backend answered with a stream, which cannot be rewritten",
+            Self::RewriteAnswer => "the backend's answer cannot be rewritten",
         }
     }
 
@@ -97,11 +131,17 @@ impl Problem {
             Self::NoAddress => Some("dns_error"),
             Self::Tls => Some("tls_protocol_error"),
             Self::Reset => Some("connection_terminated"),
-            Self::BadAnswer => Some("http_protocol_error"),
+            Self::BadAnswer | Self::RewriteStream | Self::RewriteAnswer => Some("http_protocol_error"),
+            Self::RewriteMemory => Some("proxy_internal_error"),
             Self::Busy => Some("connection_limit_reached"),
             Self::BreakerOpen => Some("destination_unavailable"),
             Self::Timeout => Some("http_response_timeout"),
-            Self::BadRequest(_) | Self::ContentTooLarge | Self::MethodNotSupported => Some("http_request_error"),
+            Self::BadRequest(_)
+            | Self::ContentTooLarge
+            | Self::MethodNotSupported
+            | Self::RewriteRequest
+            | Self::RewriteTooLarge
+            | Self::RewriteStreamRequest => Some("http_request_error"),
             Self::NoRoute => Some("destination_not_found"),
             Self::RequestTimeout => Some("connection_read_timeout"),
         }
@@ -109,7 +149,15 @@ impl Problem {
 
     /// Whether the connection cannot go on: what follows on it may not be what it seems.
     const fn closes(self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::MethodNotSupported | Self::ContentTooLarge | Self::RequestTimeout)
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::MethodNotSupported
+                | Self::ContentTooLarge
+                | Self::RequestTimeout
+                | Self::RewriteTooLarge
+                | Self::RewriteMemory
+        )
     }
 
     /// The answer.
@@ -165,6 +213,12 @@ mod tests {
             Problem::Busy,
             Problem::BreakerOpen,
             Problem::Timeout,
+            Problem::RewriteRequest,
+            Problem::RewriteTooLarge,
+            Problem::RewriteMemory,
+            Problem::RewriteStreamRequest,
+            Problem::RewriteStream,
+            Problem::RewriteAnswer,
         ];
         for problem in all {
             let error = problem.proxy_error().unwrap_or_default();

@@ -28,6 +28,13 @@ pub(crate) fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base
     PathAndQuery::try_from(format!("{base_path}{prefix}{slash}{rest}{query}")).ok().map(Uri::from)
 }
 
+/// The target with another path, the base path before it and the query behind it as it was.
+pub(crate) fn replaced_uri(uri: &Uri, path: &str, base_path: &str) -> Option<Uri> {
+    let path = if path == "/" && !base_path.is_empty() { "" } else { path };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    PathAndQuery::try_from(format!("{base_path}{path}{query}")).ok().map(Uri::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +58,20 @@ mod tests {
             let uri: Uri = uri.parse().unwrap();
             let found = upstream_uri(&uri, matched, rewrite, base).unwrap();
             assert_eq!(found.to_string(), expected, "{uri} {matched} {rewrite:?} {base}");
+        }
+    }
+
+    #[test]
+    fn replaced_targets() {
+        let rows = [
+            ("/a/b?c=d", "/query", "", "/query?c=d"),
+            ("http://host/a", "/query", "/base", "/base/query"),
+            ("/a", "/", "/base", "/base"),
+            ("/a?b", "/", "", "/?b"),
+        ];
+        for (uri, path, base, expected) in rows {
+            let uri: Uri = uri.parse().unwrap();
+            assert_eq!(replaced_uri(&uri, path, base).unwrap().to_string(), expected, "{uri} {path} {base}");
         }
     }
 }

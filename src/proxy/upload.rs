@@ -46,7 +46,8 @@ pub(crate) enum UploadError {
 pub(crate) struct ReplayMemory(AtomicU64);
 
 impl ReplayMemory {
-    fn reserve(&self, bytes: u64, limit: u64) -> bool {
+    /// Counts what is to be kept; not if it is more than the limit. What is counted must be released.
+    pub(crate) fn reserve(&self, bytes: u64, limit: u64) -> bool {
         let before = self.0.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > limit {
             self.release(bytes);
@@ -60,7 +61,8 @@ impl ReplayMemory {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn release(&self, bytes: u64) {
+    /// Takes back what was counted.
+    pub(crate) fn release(&self, bytes: u64) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
@@ -220,7 +222,8 @@ impl SharedUpload {
         upload.revoke();
         upload.caught_up = upload.kept.is_empty();
         upload.progress_at = now;
-        UploadBody(Some(Reading { upload: self.clone(), turn: upload.turn, replayed: 0, trailers_sent: false }))
+        let reading = Reading { upload: self.clone(), turn: upload.turn, replayed: 0, trailers_sent: false };
+        UploadBody(Content::Client(reading))
     }
 
     /// Whether a next try can send the whole body.
@@ -394,8 +397,16 @@ impl Drop for Upload {
     }
 }
 
-/// The request body of one try; `None` for a request without one.
-pub(crate) struct UploadBody(Option<Reading>);
+/// The request body of one try.
+pub(crate) struct UploadBody(Content);
+
+/// Where a request body comes from.
+enum Content {
+    /// In one piece, until it is taken; `None` for a request without a body.
+    Whole(Option<Box<Bytes>>),
+    /// From the client.
+    Client(Reading),
+}
 
 struct Reading {
     upload: SharedUpload,
@@ -406,7 +417,12 @@ struct Reading {
 
 impl UploadBody {
     /// The body of a request that has none.
-    pub(crate) const EMPTY: Self = Self(None);
+    pub(crate) const EMPTY: Self = Self(Content::Whole(None));
+
+    /// A body of the gateway's own making.
+    pub(crate) const fn whole(bytes: Box<Bytes>) -> Self {
+        Self(Content::Whole(Some(bytes)))
+    }
 }
 
 impl Body for UploadBody {
@@ -414,7 +430,10 @@ impl Body for UploadBody {
     type Error = UploadError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let Some(reading) = &mut self.0 else { return Poll::Ready(None) };
+        let reading = match &mut self.0 {
+            Content::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(*bytes)))),
+            Content::Client(reading) => reading,
+        };
         let mut upload = reading.upload.0.borrow_mut();
         if upload.turn != reading.turn {
             return Poll::Ready(Some(Err(UploadError::Revoked)));
@@ -443,7 +462,10 @@ impl Body for UploadBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let Some(reading) = &self.0 else { return true };
+        let reading = match &self.0 {
+            Content::Whole(bytes) => return bytes.as_ref().is_none_or(|bytes| bytes.is_empty()),
+            Content::Client(reading) => reading,
+        };
         let upload = reading.upload.0.borrow();
         let replayed = reading.replayed >= upload.kept.len();
         let trailers_due = !reading.trailers_sent && upload.trailers.is_some();
@@ -451,7 +473,10 @@ impl Body for UploadBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(reading) = &self.0 else { return SizeHint::with_exact(0) };
+        let reading = match &self.0 {
+            Content::Whole(bytes) => return SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Client(reading) => reading,
+        };
         let upload = reading.upload.0.borrow();
         let replay: u64 = upload.kept.iter().skip(reading.replayed).map(|piece| piece.len() as u64).sum();
         match upload.incoming.size_hint().exact() {

@@ -9,7 +9,8 @@ use pointsman::domain::assignment::Digest;
 use crate::IMPORTS;
 use crate::source::{read, root, sources};
 
-const PAGES: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/errors.md", "docs/administration.md"];
+const PAGES: &[&str] =
+    &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/errors.md", "docs/administration.md", "docs/rewriting.md"];
 
 /// Variables that the README's examples take from the environment.
 const ENVIRONMENT: &[(&str, &str)] = &[

@@ -99,7 +99,7 @@ fn changed(gateway: &Gateway, changes: &[(&str, &str)]) -> String {
 #[test]
 fn diff_tells_who_moves_and_what_starts_anew() {
     let gateway = split(10.0, "").start();
-    let admin = gateway.admin();
+    let admin = gateway.admin_url();
     let diff = |changes: &[(&str, &str)], more: &[&str]| {
         let file = changed(&gateway, changes);
         pointsman(&[&["diff", &file, "--admin", &admin][..], more].concat(), &[])
@@ -156,7 +156,7 @@ fn diff_asks_about_the_users_that_it_is_given() {
         let file = path(folder.path(), name);
         std::fs::write(&file, content).unwrap();
         let new = changed(&gateway, &[("percent = 10.0", "percent = 100.0")]);
-        let arguments = ["diff", &new, "--admin", &gateway.admin(), "--users", &file, "--json"];
+        let arguments = ["diff", &new, "--admin", &gateway.admin_url(), "--users", &file, "--json"];
         let output = pointsman(&arguments, &[]);
         expect(&output, 1);
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -166,7 +166,7 @@ fn diff_asks_about_the_users_that_it_is_given() {
     let file = path(folder.path(), "broken.toml");
     std::fs::write(&file, "[[case]]\nroute = 7\n").unwrap();
     let new = changed(&gateway, &[]);
-    expect(&pointsman(&["diff", &new, "--admin", &gateway.admin(), "--users", &file], &[]), 2);
+    expect(&pointsman(&["diff", &new, "--admin", &gateway.admin_url(), "--users", &file], &[]), 2);
 }
 
 #[test]
@@ -174,13 +174,13 @@ fn diff_takes_a_viewer() {
     let token = "viewer-token-0123456789";
     let gateway = split(10.0, "").with(&format!("[admin.tokens.v]\nrole = \"viewer\"\ntoken = \"{token}\"")).start();
     let file = changed(&gateway, &[]);
-    let refused = pointsman(&["diff", &file, "--admin", &gateway.admin()], &[]);
+    let refused = pointsman(&["diff", &file, "--admin", &gateway.admin_url()], &[]);
     expect(&refused, 2);
     assert!(text(&refused.stderr).contains("token_required"), "{}", text(&refused.stderr));
     let token_file = gateway.file.with_file_name("token");
     std::fs::write(&token_file, token).unwrap();
     let environment = [("POINTSMAN_TOKEN_FILE", token_file.to_str().unwrap())];
-    expect(&pointsman(&["diff", &file, "--admin", &gateway.admin()], &environment), 0);
+    expect(&pointsman(&["diff", &file, "--admin", &gateway.admin_url()], &environment), 0);
 }
 
 /// A salt from a variable stays in the gateway, and yet another one is seen.
@@ -191,11 +191,11 @@ fn diff_sees_another_salt_without_being_told_it() {
         .start();
     let file = changed(&gateway, &[]);
     for (salt, code) in [("grains", 0), ("corns", 1)] {
-        let output = pointsman(&["diff", &file, "--admin", &gateway.admin()], &[("SALT", salt)]);
+        let output = pointsman(&["diff", &file, "--admin", &gateway.admin_url()], &[("SALT", salt)]);
         expect(&output, code);
         assert_eq!(text(&output.stdout).contains("evidence starts anew: salt"), code == 1);
     }
-    let mut admin = crate::support::Client::connect(gateway.admin().trim_start_matches("http://").parse().unwrap());
+    let mut admin = crate::support::Client::connect(gateway.admin_url().trim_start_matches("http://").parse().unwrap());
     for page in ["/api/v1/config", "/api/v1/routes", "/api/v1/explain?route=all&key=u"] {
         let answer = admin.get(page, &[("host", "localhost")]);
         assert!(answer.status == 200 && !answer.text().contains("grains"), "{page}: {}", answer.text());
@@ -224,7 +224,7 @@ impl Trial {
     }
 
     fn try_it(&self, more: &[&str]) -> Output {
-        let (admin, url) = (self.gateway.admin(), format!("http://{}", self.gateway.address));
+        let (admin, url) = (self.gateway.admin_url(), format!("http://{}", self.gateway.address));
         let known = ["try", "all", "--admin", &admin, "--url", &url, "--override-key-file", &self.key];
         pointsman(&[&known[..], more].concat(), &[])
     }
@@ -293,8 +293,10 @@ fn try_needs_an_override_and_says_so() {
     let key = gateway.file.with_file_name("key");
     std::fs::write(&key, "open-sesame").unwrap();
     for (route, told) in [("all", "has no `override`"), ("no/such", "there is no route \"no/such\"")] {
-        let output =
-            pointsman(&["try", route, "--admin", &gateway.admin(), "--override-key-file", key.to_str().unwrap()], &[]);
+        let output = pointsman(
+            &["try", route, "--admin", &gateway.admin_url(), "--override-key-file", key.to_str().unwrap()],
+            &[],
+        );
         expect(&output, 2);
         assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
     }

@@ -26,6 +26,7 @@ mod life_cycle;
 mod ofrep;
 mod openfeature;
 mod reloading;
+mod rewriting;
 mod splitting;
 mod streaming;
 mod targeting;

@@ -10,6 +10,7 @@ use crate::config::report::did_you_mean;
 use crate::config::spec::join;
 use crate::config::view::View;
 use crate::domain::condition::{Clause, MAX_CLAUSES, MAX_DEPTH, Operand, Operator, Predicate, Segment, Slot};
+use crate::domain::rewrite::Mention;
 
 use super::attribute::Known;
 
@@ -60,6 +61,32 @@ impl<'a> Conditions<'a> {
     /// Whether a kind has a key to split by.
     pub(super) fn has_key(&self, context: usize) -> bool {
         self.attributes.iter().any(|known| known.context == context && known.name == "key")
+    }
+
+    /// The slots of what a template mentions.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what there is.
+    pub(super) fn mentioned(&self, mention: &Mention) -> Result<Vec<Slot>, (String, String)> {
+        let (kind, name) = match mention {
+            Mention::All => return Ok((0..self.attributes.len()).collect()),
+            Mention::Kind(kind) => (kind, None),
+            Mention::Attribute(kind, name) => (kind, Some(name)),
+        };
+        let Some(context) = self.kinds.iter().position(|known| known == kind) else {
+            let found = format!("there is no kind {kind:?} in [contexts]");
+            return Err((found, expected_one_of(kind, self.kinds.iter().copied())));
+        };
+        let of_kind = || self.attributes.iter().enumerate().filter(move |(_, known)| known.context == context);
+        let slots: Vec<Slot> =
+            of_kind().filter(|(_, known)| name.is_none_or(|name| known.name == *name)).map(|(slot, _)| slot).collect();
+        match name.filter(|_| slots.is_empty()) {
+            Some(name) => {
+                let help = expected_one_of(name, of_kind().map(|(_, known)| known.name.as_str()));
+                Err((format!("there is no attribute `{kind}.{name}`"), help))
+            }
+            None => Ok(slots),
+        }
     }
 
     /// The condition that a key holds.

@@ -15,7 +15,8 @@ pub(super) fn of(view: &View<'_>) -> Option<Match> {
         for key in ["host", "methods"].into_iter().filter(|key| view.is_typed(key)) {
             view.error(key, format!("`{key}` without `path`"), r#"add path = "/" to take every path"#);
         }
-        if view.table("rewrite").is_typed("prefix") {
+        let rewrite = view.table("rewrite");
+        if ["prefix", "control", "candidate"].into_iter().any(|key| rewrite.is_typed(key)) {
             view.error("rewrite", "`rewrite` without `path`", "a flag without a path proxies nothing");
         }
     }

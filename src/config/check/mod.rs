@@ -11,6 +11,7 @@ mod matches;
 mod metric;
 mod policy;
 mod relations;
+mod rewrite;
 mod route;
 mod server;
 mod targeting;

@@ -18,7 +18,7 @@ use crate::domain::pin::{self, Pins};
 use crate::domain::quality;
 
 use super::condition::Conditions;
-use super::{Names, matches, policy, reference, targeting};
+use super::{Names, matches, policy, reference, rewrite, targeting};
 
 /// Shortest override key, in bytes.
 const MIN_OVERRIDE_KEY: usize = 8;
@@ -54,13 +54,16 @@ pub(super) fn route(
     };
     let request_headers = header_changes(&view.table("request_headers"));
     let response_headers = header_changes(&view.table("response_headers"));
-    let rewrite_prefix = view.table("rewrite").request_path("prefix");
+    let rewriting = view.table("rewrite");
+    let rewrites = rewrite::arms(&rewriting, conditions);
+    let rewrite_prefix = rewriting.request_path("prefix");
     let expose = match view.word("expose") {
         Some("trusted") => Some(Expose::Trusted),
         Some("always") => Some(Expose::Always),
         Some("never") => Some(Expose::Never),
         Some(_) | None => None,
     };
+    let (rewrites, rewrite_slots) = rewrites?;
     Some(Route {
         name: Arc::from(name),
         purpose: purpose?,
@@ -73,6 +76,8 @@ pub(super) fn route(
         override_header: transpose(override_header)?,
         pin: transpose(pin)?,
         rewrite_prefix,
+        rewrites,
+        rewrite_slots,
         request_headers,
         response_headers,
         quality_gate: transpose(quality_gate)?,
@@ -195,7 +200,7 @@ fn kind_with_key(view: &View<'_>, key: &str, names: &Names<'_>, conditions: &Con
     Some(kind)
 }
 
-fn header_changes(view: &View<'_>) -> HeaderChanges {
+pub(super) fn header_changes(view: &View<'_>) -> HeaderChanges {
     let mut remove = Vec::new();
     for node in view.items("remove") {
         if let Ok(name) = parse::header_name(node) {

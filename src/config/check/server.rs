@@ -93,6 +93,7 @@ pub(super) fn limits(view: &View<'_>) -> Option<Limits> {
         max_connections: view.integer("max_connections")?,
         replay_memory: view.size("replay_memory")?,
         body_attributes: view.size("body_attributes")?,
+        rewrite_body: view.size("rewrite_body")?,
     })
 }
 

@@ -43,7 +43,7 @@ pub(super) const ROUTE: &[Key] = &[
         .or("control"),
     Key::new("override", Kind::Table(OVERRIDE), "Lets testers choose their arm: `candidate KEY`.").optional(),
     Key::new("deadline", WAIT, "From arrival to the last byte, both tries together. Never for tunnels."),
-    Key::new("rewrite", Kind::Table(REWRITE), "Changes to the path."),
+    Key::new("rewrite", Kind::Table(REWRITE), "Changes to the path, and what each arm is sent and answers."),
     Key::new("request_headers", Kind::Table(HEADER_CHANGES), "Changes to the request's fields."),
     Key::new("response_headers", Kind::Table(HEADER_CHANGES), "Changes to the response's fields."),
     Key::new("rollout", Kind::Table(ROLLOUT), "How many get the candidate."),
@@ -115,7 +115,30 @@ const OVERRIDE: &[Key] = &[
     Key::new("key", SECRET, "What the tester must know, at least 8 bytes.").required(),
 ];
 
-const REWRITE: &[Key] = &[Key::new("prefix", PATH, "Replaces the matched prefix of the path.")];
+const REWRITE: &[Key] = &[
+    Key::new("prefix", PATH, "Replaces the matched prefix of the path."),
+    Key::new("control", Kind::Table(ARM_REWRITE), "What control alone is sent and answers."),
+    Key::new("candidate", Kind::Table(ARM_REWRITE), "What the candidate alone is sent and answers."),
+];
+
+const ARM_REWRITE: &[Key] = &[
+    Key::new("request", Kind::Table(REQUEST_REWRITE), "What the arm is sent."),
+    Key::new("response", Kind::Table(RESPONSE_REWRITE), "What the client gets of its answer."),
+];
+
+const REQUEST_REWRITE: &[Key] = &[
+    Key::new("path", PATH, "Replaces the whole path; the query stays, the backend's own path goes before."),
+    Key::new("headers", Kind::Table(HEADER_CHANGES), "Changes to the request's fields, after all others."),
+    Key::new(
+        "json_merge",
+        JSON,
+        "Laid over the JSON body (RFC 7396), after `template`. A string is JSON text, with `null`.",
+    ),
+    Key::new("template", JSON, "Makes the JSON body: a JSON document with `{{ value }}`, or a table of texts."),
+];
+
+const RESPONSE_REWRITE: &[Key] =
+    &[Key::new("template", JSON, "Makes the JSON body of a 2xx answer, in the same two forms.")];
 
 const HEADER_CHANGES: &[Key] = &[
     Key::new("remove", Kind::List(&HEADER_NAME), "Taken away, first.").or("[]"),
@@ -142,10 +165,10 @@ const QUALITY_GATE: &[Key] = &[
 const FALLBACK: &[Key] = &[
     Key::new(
         "on",
-        Kind::List(&word(&["connect", "timeout", "reset", "status", "429", "busy"])),
+        Kind::List(&word(&["connect", "timeout", "reset", "status", "429", "busy", "rewrite"])),
         "The causes that control answers for. `connect` always counts.",
     )
-    .or(r#"["connect", "timeout", "reset", "status", "429", "busy"]"#),
+    .or(r#"["connect", "timeout", "reset", "status", "429", "busy", "rewrite"]"#),
     Key::new(
         "replay",
         word(&["connect", "always"]),

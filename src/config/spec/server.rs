@@ -104,6 +104,12 @@ const LIMITS: &[Key] = &[
         larger body these are missing.",
     )
     .or("64KiB"),
+    Key::new(
+        "rewrite_body",
+        size(KIB, 16 * MIB),
+        "Bytes of a body that is rewritten, before and after, in either direction.",
+    )
+    .or("1MiB"),
 ];
 
 const SHUTDOWN: &[Key] = &[

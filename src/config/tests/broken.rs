@@ -304,3 +304,32 @@ fn metrics() {
     let rows: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
     insta::assert_snapshot!(messages(&rows, |lines| format!("{lines}{BACKENDS}{ROUTE}")));
 }
+
+#[test]
+fn rewriting() {
+    let request = |keys: &str| format!("rewrite.candidate.request.{keys}\n");
+    let rows = [
+        ("unknown key", request("jsonmerge = { a = 1 }")),
+        ("path with a query", request("path = \"/query?mode=hybrid\"")),
+        ("framing in headers", request("headers = { set = { content-length = \"5\" } }")),
+        ("template that does not end", request("template = '{\"q\": {{ query'")),
+        ("template in several lines", request("template = \"\"\"\n{\n  \\\"q\\\": {{ query | shout }}\n}\"\"\"")),
+        ("template in several lines, as typed", request("template = \'\'\'\n{\n  \"q\": {{ query | shout }}\n}\'\'\'")),
+        ("value within quotes", request("template = '{\"q\": \"Answer: {{ query }}\"}'")),
+        ("mistake in a table", request("template = { a = [\"{{ x }}\", \"{{ x is loud }}\"] }")),
+        ("template that is no JSON", request("template = \"Answer concisely\"")),
+        ("template of a wrong type", request("template = 5")),
+        ("date in a template", request("template = { when = 2026-11-21 }")),
+        ("kind that there is not", request("template = { a = \"{{ contexts.usr.key }}\" }")),
+        ("attribute that there is not", request("template = { a = \"{{ contexts.user.tier }}\" }")),
+        ("status in a request", request("template = { a = \"{{ status }}\" }")),
+        ("merge that is no table", request("json_merge = [1]")),
+        ("merge that is no JSON", request("json_merge = '{\"a\": nul}'")),
+        ("answer", "rewrite.control.response.template = { a = \"{{ b \" }\n".to_owned()),
+        ("limit", "[limits]\nrewrite_body = \"1GiB\"\n".to_owned()),
+    ];
+    let rows: Vec<(&str, &str)> = rows.iter().map(|(name, lines)| (*name, lines.as_str())).collect();
+    insta::assert_snapshot!(messages(&rows, |lines| format!("{BACKENDS}{ROUTE}{lines}")));
+    let flag = "[routes.r]\ncontrol = \"a\"\ncandidate = \"b\"\nrewrite.control.request.path = \"/x\"\n";
+    assert!(bad(&format!("{BACKENDS}{flag}"), &[]).contains("`rewrite` without `path`"));
+}

@@ -179,7 +179,7 @@ impl Gateway {
     }
 
     /// The admin address, as commands take it.
-    pub(crate) fn admin(&self) -> String {
+    pub(crate) fn admin_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports[2].number)
     }
 
