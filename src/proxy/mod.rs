@@ -9,6 +9,7 @@ mod arrival;
 mod attempt;
 mod attributes;
 mod client_io;
+mod connection;
 mod exchange;
 mod headers;
 pub mod identity;

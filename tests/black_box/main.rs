@@ -19,6 +19,7 @@ mod fallback;
 mod forwarding;
 mod health;
 mod life_cycle;
+mod pooling;
 mod reloading;
 mod splitting;
 mod streaming;
