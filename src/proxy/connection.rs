@@ -35,6 +35,8 @@ pub(crate) struct Connection {
     relay: Arc<Relay>,
     /// What `driver` is polled with: the same for as long as the connection lasts.
     waker: Waker,
+    /// Whether the last look may have brought more than was taken.
+    ahead: bool,
     /// Whose it is; see [`upstream::Address::id`].
     pub(crate) address: u64,
     pub(crate) keepalive: Keepalive,
@@ -53,7 +55,8 @@ impl Connection {
         let (sender, connection) = Builder::new().max_buf_size(UPSTREAM_BUFFER_BYTES).handshake(io).await?;
         let relay = Arc::new(Relay::default());
         let waker = Waker::from(Arc::clone(&relay));
-        Ok(Self { sender, driver: Some(Box::pin(connection.with_upgrades())), relay, waker, address, keepalive })
+        let driver: Driver = Box::pin(connection.with_upgrades());
+        Ok(Self { sender, driver: Some(driver), relay, waker, ahead: false, address, keepalive })
     }
 
     /// Gives it a request. The future resolves only while the connection is polled.
@@ -61,18 +64,26 @@ impl Connection {
         self.sender.try_send_request(request)
     }
 
-    /// Lets the connection go on, then asks for what is to come of it.
+    /// Lets the connection go on, then asks for what is to come of it; where the first piece of a body
+    /// may have come together with the head, the other way round.
     ///
     /// Both wake each other through hyper's channels all the time. That must not wake the task, which is
     /// running; it is woken afterwards if there is nothing yet and something was left to do.
     pub(crate) fn poll_for<T>(
         &mut self,
         cx: &mut Context<'_>,
-        wanted: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         self.relay.set(State::Polled);
-        self.poll_driver();
-        let polled = wanted(&mut Context::from_waker(&self.waker));
+        let mut polled = Poll::Pending;
+        if std::mem::take(&mut self.ahead) {
+            polled = wanted(&mut Context::from_waker(&self.waker));
+        }
+        if polled.is_pending() {
+            self.poll_driver();
+            polled = wanted(&mut Context::from_waker(&self.waker));
+            self.ahead = polled.is_ready();
+        }
         if polled.is_pending() {
             self.relay.user.register(cx.waker());
         }
@@ -98,6 +109,7 @@ impl Connection {
     /// Nobody uses it any more: from now on it is not polled.
     pub(crate) fn rest(&mut self) {
         self.relay.set(State::Polled);
+        self.ahead = false;
         // It may belong to a client that is gone, whose task's memory it would keep.
         drop(self.relay.user.take());
     }

@@ -146,16 +146,17 @@ impl Ledger {
             log_breaker(state, position, outcome);
         }
         self.counters().attempt(open.arm, outcome);
-        let since_start = |at: Instant| micros(at.saturating_duration_since(open.started));
+        let since_start = |at: Instant| at.saturating_duration_since(open.started);
+        let duration = since_start(now);
         let attempt = Attempt {
             arm: open.arm,
             outcome,
-            first_byte_micros: open.first_byte.map(since_start),
-            duration_micros: since_start(now),
+            first_byte_micros: open.first_byte.map(|at| micros(since_start(at))),
+            duration_micros: micros(duration),
             score: open.score,
         };
         if open.first_byte.is_none() {
-            self.upstream_time += now.saturating_duration_since(open.started);
+            self.upstream_time += duration;
         }
         let slot = usize::from(self.attempts[0].is_some());
         self.attempts[slot] = Some(attempt);
@@ -204,7 +205,7 @@ impl Ledger {
         &self.route_state().counters[self.worker.index()]
     }
 
-    fn record(&self, now: Instant) -> Record {
+    fn record(&self, now: Instant, duration_micros: u64) -> Record {
         Record {
             route: self.route_state().id,
             at: clock::millis(now),
@@ -213,7 +214,7 @@ impl Ledger {
             reason: self.reason,
             randomised: self.decision.randomised,
             status: self.status.map_or(0, |status| status.as_u16()),
-            duration_micros: micros(now.saturating_duration_since(self.arrived)),
+            duration_micros,
             attempts: self.attempts,
             statistical_bucket: self.decision.digest.map(|digest| digest.statistical_bucket()),
             user_sample: self.decision.digest.map(|digest| digest.user_sample()),
@@ -254,14 +255,15 @@ impl Drop for Ledger {
         self.end(Outcome::ClientGone, now);
         let counters = self.counters();
         counters.request(self.decision.assigned, self.served, self.reason, CodeClass::of(self.status));
-        counters.duration[self.served.index()].record(now.saturating_duration_since(self.arrived));
+        let duration = now.saturating_duration_since(self.arrived);
+        counters.duration[self.served.index()].record(duration);
         if self.request.key.is_none() {
             counters.keyless.add(1);
         }
         if self.decision.assigned_by == Reason::Rollout {
             counters.drawn[self.decision.assigned.index()].add(1);
         }
-        let record = self.record(now);
+        let record = self.record(now, micros(duration));
         self.worker.push(record);
         self.log(now, &record);
         self.request.peer.rest(now);

@@ -69,10 +69,10 @@ impl Stream {
         if let Some(outcome) = self.broken {
             return Poll::Ready(Some(Err(self.break_off(outcome))));
         }
-        let incoming = Pin::new(&mut self.incoming);
+        let incoming = &mut self.incoming;
         let polled = match &mut self.connection {
-            Some(connection) => connection.poll_for(cx, |cx| incoming.poll_frame(cx)),
-            None => incoming.poll_frame(cx),
+            Some(connection) => connection.poll_for(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
+            None => Pin::new(incoming).poll_frame(cx),
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {

@@ -185,7 +185,8 @@ fn what_was_sent_before_an_answer_broke_off_arrives() {
     // Everything is there at once, so that the end is seen together with what came before it.
     let upstream = Upstream::scripted(|conversation| {
         if conversation.request().is_some() {
-            conversation.write([b"HTTP/1.1 200 OK\r\ncontent-length: 50000\r\n\r\n".as_slice(), &pattern(40_000)].concat());
+            conversation
+                .write([b"HTTP/1.1 200 OK\r\ncontent-length: 50000\r\n\r\n".as_slice(), &pattern(40_000)].concat());
             conversation.close();
         }
     });
