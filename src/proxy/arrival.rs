@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::{Body as _, Incoming};
@@ -276,9 +277,10 @@ fn upload(worker: &Worker, snapshot: &Snapshot, incoming: Incoming, now: Instant
 }
 
 fn new_request_id() -> HeaderValue {
-    let mut text = uuid::Uuid::encode_buffer();
-    let text = clock::new_uuid().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
+    let mut text = [0_u8; uuid::fmt::Hyphenated::LENGTH];
+    clock::new_uuid().hyphenated().encode_lower(&mut text);
+    // It is copied into the request, the answer and perhaps a second sending: these share it from the start.
+    HeaderValue::from_maybe_shared(Bytes::from_owner(text)).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 #[cfg(test)]

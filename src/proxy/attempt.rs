@@ -12,11 +12,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 
-use super::pool::Sender;
+use super::connection::Connection;
 use super::problem::Problem;
-use super::reply::Connection;
 use super::timer::Timer;
 use super::upload::{SharedUpload, UploadBody, UploadError};
 use super::worker::Worker;
@@ -24,9 +22,6 @@ use crate::clock;
 use crate::config::model::{Backend, Timeouts};
 use crate::domain::fallback::Cause;
 use crate::upstream::{Address, ConnectError};
-
-/// Idle keep-alive connections read at most this much ahead.
-const UPSTREAM_BUFFER_BYTES: usize = 256 * 1024;
 
 /// How a try failed before the head of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,10 +113,10 @@ impl Try<'_> {
     /// Sends the request `now`, on a pooled connection if there is one, and waits for the head of the
     /// answer. One that was never written goes out again on a fresh connection.
     pub(crate) async fn send(&self, outgoing: Outgoing, now: Instant, timer: &mut Timer) -> Result<Answer, SendError> {
-        let Some(sender) = self.worker.pool().take(self.address.id, now) else {
+        let Some(connection) = self.worker.pool().take(self.address.id, now) else {
             return Ok(Box::pin(self.send_fresh(outgoing, timer)).await?);
         };
-        match self.exchange(sender, outgoing, now, timer).await {
+        match self.exchange(connection, outgoing, now, timer).await {
             Ok(answer) => Ok(answer),
             Err(Broken::Unsent(outgoing)) => Ok(Box::pin(self.send_fresh(*outgoing, timer)).await?),
             Err(Broken::Failed(Failure::Backend(Cause::Reset, Problem::Reset))) => Err(SendError::Stale),
@@ -131,36 +126,30 @@ impl Try<'_> {
 
     /// Sends the request on a fresh connection and waits for the head of the answer.
     pub(crate) async fn send_fresh(&self, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
-        let sender = self.connect(timer).await?;
-        self.exchange(sender, outgoing, clock::now(), timer).await.map_err(|broken| match broken {
+        let connection = self.connect(timer).await?;
+        self.exchange(connection, outgoing, clock::now(), timer).await.map_err(|broken| match broken {
             Broken::Failed(failure) => failure,
             Broken::Unsent(_) => RESET,
         })
     }
 
-    async fn connect(&self, timer: &mut Timer) -> Result<Sender, Failure> {
+    async fn connect(&self, timer: &mut Timer) -> Result<Connection, Failure> {
         let until = self.bounded(clock::now() + self.backend.timeouts.connect);
         let connected = with_deadline(timer, until, self.address.connect()).await;
-        let io = match connected {
+        let stream = match connected {
             None => return Err(Failure::Backend(Cause::Connect, Problem::Timeout)),
             Some(Err(ConnectError::Tcp(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Connect)),
             Some(Err(ConnectError::Tls(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Tls)),
-            Some(Ok(connection)) => TokioIo::new(connection),
+            Some(Ok(stream)) => stream,
         };
-        let handshake = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(UPSTREAM_BUFFER_BYTES)
-            .handshake::<_, UploadBody>(io);
-        let (sender, connection) = handshake.await.map_err(|_| Failure::Backend(Cause::Connect, Problem::Connect))?;
-        tokio::task::spawn_local(async move {
-            // How a connection ends is known from the exchange on it.
-            let _ended = connection.with_upgrades().await;
-        });
-        Ok(sender)
+        Connection::over(stream, self.address.id, self.backend.keepalive)
+            .await
+            .map_err(|_| Failure::Backend(Cause::Connect, Problem::Connect))
     }
 
     async fn exchange(
         &self,
-        mut sender: Sender,
+        mut connection: Connection,
         outgoing: Outgoing,
         sent_at: Instant,
         timer: &mut Timer,
@@ -171,10 +160,10 @@ impl Try<'_> {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        let mut answer = pin!(sender.try_send_request(request));
+        let mut answer = pin!(connection.send(request));
         let wait = Wait { timeouts: self.backend.timeouts, sent_at, deadline: self.deadline };
         let answered = poll_fn(|cx| {
-            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+            if let Poll::Ready(answered) = connection.poll_for(cx, |cx| answer.as_mut().poll(cx)) {
                 return Poll::Ready(Ok(answered));
             }
             loop {
@@ -191,10 +180,7 @@ impl Try<'_> {
         .await
         .map_err(Broken::Failed)?;
         match answered {
-            Ok(response) => {
-                let connection = Connection { sender, address: self.address.id, keepalive: self.backend.keepalive };
-                Ok(Answer { response, connection })
-            }
+            Ok(response) => Ok(Answer { response, connection }),
             Err(mut error) => Err(match (upload.and_then(SharedUpload::failure), error.take_message()) {
                 (Some(fault), _) => Broken::Failed(Failure::Client(fault.into())),
                 (None, Some(unsent)) => {

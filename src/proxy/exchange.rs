@@ -301,10 +301,15 @@ impl Exchange {
         if let Some(upload) = &self.upload {
             upload.release();
         }
-        let Answer { mut response, connection } = answer;
+        let Answer { mut response, mut connection } = answer;
         self.finish_head(response.status(), response.headers_mut());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            connection.detach();
             return Ok(self.upgrade(response));
+        }
+        if self.upload.as_ref().is_some_and(|upload| !upload.progress().finished) {
+            // The client may take nothing of the answer before it has sent everything.
+            connection.detach();
         }
         let idle = self.ledger.backend(self.ledger.served).timeouts.idle;
         let (head, incoming) = response.into_parts();
@@ -319,6 +324,7 @@ impl Exchange {
             deadline,
             waiting_since: None,
             outcome,
+            broken: None,
         });
         if stream.incoming.is_end_stream() {
             stream.complete();

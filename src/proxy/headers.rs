@@ -110,6 +110,7 @@ pub(crate) struct Survey {
     expect: bool,
     authorization: bool,
     cookie: bool,
+    told_of_decision: bool,
 }
 
 /// Surveys a message's fields.
@@ -130,6 +131,7 @@ pub(crate) fn survey(headers: &HeaderMap) -> Survey {
             }
             "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-port"
             | "x-forwarded-prefix" | "x-real-ip" | "forwarded" => survey.forwarded = true,
+            "x-pointsman-arm" | "x-pointsman-reason" => survey.told_of_decision = true,
             _ => {}
         }
     }
@@ -370,6 +372,11 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) -> Res
         headers.remove(header::CONTENT_LENGTH);
     }
     strip_hop_by_hop(headers, survey);
+    if survey.told_of_decision {
+        // What an upstream of the same kind said of its own decision is not for this client.
+        headers.remove(X_POINTSMAN_ARM);
+        headers.remove(X_POINTSMAN_REASON);
+    }
     add_via(headers, version);
     Ok(())
 }

@@ -210,16 +210,17 @@ impl Ledger {
             log_breaker(state, position, outcome);
         }
         self.counters().attempt(open.arm, outcome);
-        let since_start = |at: Instant| micros(at.saturating_duration_since(open.started));
+        let since_start = |at: Instant| at.saturating_duration_since(open.started);
+        let duration = since_start(now);
         let attempt = Attempt {
             arm: open.arm,
             outcome,
-            first_byte_micros: open.first_byte.map(since_start),
-            duration_micros: since_start(now),
+            first_byte_micros: open.first_byte.map(|at| micros(since_start(at))),
+            duration_micros: micros(duration),
             score: self.gate_metric().and_then(|metric| open.values.get(metric)),
         };
         if open.first_byte.is_none() {
-            self.upstream_time += now.saturating_duration_since(open.started);
+            self.upstream_time += duration;
         }
         let slot = usize::from(self.attempts[0].is_some());
         self.attempts[slot] = Some(attempt);
@@ -280,7 +281,7 @@ impl Ledger {
         &self.route_state().counters[self.worker.index()]
     }
 
-    fn record(&self, now: Instant) -> Record {
+    fn record(&self, now: Instant, duration_micros: u64) -> Record {
         Record {
             route: self.route_state().id,
             at: clock::millis(now),
@@ -291,7 +292,7 @@ impl Ledger {
             // A route has at most 1,000 rules.
             rule: self.decision.rule.and_then(|rule| u16::try_from(rule).ok()),
             status: self.status.map_or(0, |status| status.as_u16()),
-            duration_micros: micros(now.saturating_duration_since(self.arrived)),
+            duration_micros,
             attempts: self.attempts,
             phase: self.snapshot.phases[self.matched.route],
             first_byte_micros: self.first_byte_at.map(|at| micros(at.saturating_duration_since(self.arrived))),
@@ -338,14 +339,15 @@ impl Drop for Ledger {
         self.end(Outcome::ClientGone, now);
         let counters = self.counters();
         counters.request(self.decision.assigned, self.served, self.reason, CodeClass::of(self.status));
-        counters.duration[self.served.index()].record(now.saturating_duration_since(self.arrived));
+        let duration = now.saturating_duration_since(self.arrived);
+        counters.duration[self.served.index()].record(duration);
         if self.request.key.is_none() && self.reason != Reason::Undecided {
             counters.keyless.add(1);
         }
         if self.decision.assigned_by == Reason::Rollout {
             counters.drawn[self.decision.assigned.index()].add(1);
         }
-        let record = self.record(now);
+        let record = self.record(now, micros(duration));
         self.worker.push(record);
         self.log(now, &record);
         self.request.peer.rest(now);

@@ -328,13 +328,17 @@ async fn serve(
     let connection = server.serve_connection(TokioIo::new(ClientIo::new(socket)), service).with_upgrades();
     let mut connection = pin!(connection);
     let mut stopped = pin!(worker.stopped());
-    let mut stopping = false;
+    let (mut listening, mut stopping) = (false, false);
     let mut timer = Timer::default();
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(ended);
         }
-        if !stopping && (worker.is_stopping() || stopped.as_mut().poll(cx).is_ready()) {
+        if !std::mem::replace(&mut listening, true) {
+            // Once is enough for it to wake this task; whether it did is asked of the worker.
+            let _woken = stopped.as_mut().poll(cx);
+        }
+        if !stopping && worker.is_stopping() {
             stopping = true;
             connection.as_mut().graceful_shutdown();
             return connection.as_mut().poll(cx);

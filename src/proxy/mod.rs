@@ -10,6 +10,7 @@ mod attempt;
 mod attributes;
 mod claims;
 mod client_io;
+mod connection;
 pub mod document;
 mod exchange;
 mod headers;

@@ -5,13 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use hyper::client::conn::http1::SendRequest;
-
-use super::upload::UploadBody;
-use crate::config::model::Keepalive;
-
-/// The sending side of an upstream connection.
-pub(crate) type Sender = SendRequest<UploadBody>;
+use super::connection::Connection;
 
 /// Idle connections.
 #[derive(Default)]
@@ -20,39 +14,47 @@ pub(crate) struct Pool {
 }
 
 struct Idle {
-    sender: Sender,
+    connection: Connection,
     expires: Instant,
+}
+
+impl Idle {
+    fn is_usable(&mut self, now: Instant) -> bool {
+        self.expires > now && self.connection.is_usable()
+    }
 }
 
 impl Pool {
     /// The warmest usable connection to this address.
-    pub(crate) fn take(&self, address: u64, now: Instant) -> Option<Sender> {
+    pub(crate) fn take(&self, address: u64, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&address)?;
-        while let Some(candidate) = connections.pop() {
-            if !candidate.sender.is_closed() && candidate.expires > now {
-                return Some(candidate.sender);
+        while let Some(mut candidate) = connections.pop() {
+            if candidate.is_usable(now) {
+                return Some(candidate.connection);
             }
         }
         None
     }
 
-    /// Keeps a connection whose exchange has ended.
-    pub(crate) fn put(&self, address: u64, sender: Sender, now: Instant, keepalive: Keepalive) {
-        if sender.is_closed() || keepalive.max_idle == 0 {
+    /// Keeps a connection that is ready for another request.
+    pub(crate) fn put(&self, mut connection: Connection, now: Instant) {
+        let keepalive = connection.keepalive;
+        if keepalive.max_idle == 0 {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        let connections = idle.entry(address).or_default();
+        let connections = idle.entry(connection.address).or_default();
         if connections.len() < keepalive.max_idle {
-            connections.push(Idle { sender, expires: now + keepalive.idle });
+            connection.rest();
+            connections.push(Idle { connection, expires: now + keepalive.idle });
         }
     }
 
     /// Closes what is closed or has lain too long.
     pub(crate) fn reap(&self, now: Instant) {
         self.idle.borrow_mut().retain(|_, connections| {
-            connections.retain(|idle| !idle.sender.is_closed() && idle.expires > now);
+            connections.retain_mut(|idle| idle.is_usable(now));
             !connections.is_empty()
         });
     }

@@ -12,12 +12,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::connection::Connection;
 use super::ledger::Ledger;
-use super::pool::Sender;
 use super::timer::Timer;
 use super::upload::SharedUpload;
 use crate::clock;
-use crate::config::model::Keepalive;
 use crate::domain::attempt::Outcome;
 
 /// Why an answer broke off.
@@ -61,18 +60,21 @@ pub(crate) struct Stream {
     pub(crate) waiting_since: Option<Instant>,
     /// How the attempt ends when the answer is whole.
     pub(crate) outcome: Outcome,
-}
-
-/// An upstream connection and where it goes back to.
-pub(crate) struct Connection {
-    pub(crate) sender: Sender,
-    pub(crate) address: u64,
-    pub(crate) keepalive: Keepalive,
+    /// How the answer broke off, while what came before has not left.
+    pub(crate) broken: Option<Outcome>,
 }
 
 impl Stream {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        if let Some(outcome) = self.broken {
+            return Poll::Ready(Some(Err(self.break_off(outcome))));
+        }
+        let incoming = &mut self.incoming;
+        let polled = match &mut self.connection {
+            Some(connection) => connection.poll_for(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
+            None => Pin::new(incoming).poll_frame(cx),
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting_since = None;
                 if let Some(data) = frame.data_ref() {
@@ -83,7 +85,12 @@ impl Stream {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off(self.to_blame())))),
+            Poll::Ready(Some(Err(_))) => {
+                // hyper drops what it has not sent when a body fails, and sends it when a body has to be waited for.
+                self.broken = Some(self.to_blame());
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
@@ -106,8 +113,11 @@ impl Stream {
     /// The answer is whole: the connection can serve again, and the attempt has ended well.
     pub(crate) fn complete(&mut self) {
         let now = clock::now();
-        if let Some(Connection { sender, address, keepalive }) = self.connection.take() {
-            self.ledger.worker().pool().put(address, sender, now, keepalive);
+        match self.connection.take() {
+            Some(connection) if connection.is_ready() => self.ledger.worker().pool().put(connection, now),
+            // The answer came before the last of the upload had left.
+            Some(connection) if self.upload.is_some() => connection.linger(self.idle),
+            Some(_) | None => {}
         }
         if let Some(upload) = self.upload.take().filter(|upload| !upload.progress().finished) {
             tokio::task::spawn_local(upload.outlive_answer(self.idle));

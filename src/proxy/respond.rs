@@ -94,9 +94,6 @@ pub(crate) fn expose(headers: &mut HeaderMap, ledger: &Ledger, trusted: bool) {
         Expose::Never => false,
     };
     if !told {
-        // What an upstream of the same kind said of its own decision is not for this client either.
-        headers.remove(X_POINTSMAN_ARM);
-        headers.remove(X_POINTSMAN_REASON);
         return;
     }
     headers.insert(X_POINTSMAN_ARM, HeaderValue::from_static(ledger.served.as_str()));

@@ -18,11 +18,12 @@ use serde_json::Value;
 
 use super::attempt::{Answer, ClientFault, Failure};
 use super::attributes::{Asker, Attributes};
+use super::connection::Connection;
 use super::document;
 use super::exchange::{Exchange, Tried};
 use super::headers;
 use super::problem::Problem;
-use super::reply::{Connection, Reply};
+use super::reply::Reply;
 use super::timer::Timer;
 use super::upload::{Extent, Patience, ReplayMemory};
 use super::worker::Worker;
@@ -230,6 +231,7 @@ impl Exchange {
         let limits = &self.ledger.snapshot().config().limits;
         let mut gathering = Gathering {
             incoming,
+            connection,
             bytes: BytesMut::new(),
             limit: limits.rewrite_body,
             held: Held {
@@ -244,9 +246,11 @@ impl Exchange {
         self.ledger.waited_for_upstream(now.saturating_duration_since(self.now));
         self.now = now;
         gathered?;
-        let Connection { sender, address, keepalive } = connection;
-        self.ledger.worker().pool().put(address, sender, now, keepalive);
-        Ok(gathering.bytes.freeze())
+        let Gathering { connection, bytes, .. } = gathering;
+        if connection.is_ready() {
+            self.ledger.worker().pool().put(connection, now);
+        }
+        Ok(bytes.freeze())
     }
 
     fn make_answer(&self, arm: Arm, bytes: &[u8], status: StatusCode) -> Result<Bytes, Problem> {
@@ -313,6 +317,7 @@ impl Drop for Held {
 /// An answer on its way into one piece.
 struct Gathering {
     incoming: Incoming,
+    connection: Connection,
     bytes: BytesMut,
     limit: u64,
     held: Held,
@@ -327,9 +332,9 @@ impl Gathering {
                 return Err(refused(Problem::RewriteAnswer));
             }
             let until = deadline.map_or(since + idle, |deadline| deadline.min(since + idle));
-            let incoming = &mut self.incoming;
+            let Self { incoming, connection, .. } = self;
             let frame = poll_fn(|cx| {
-                if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) {
+                if let Poll::Ready(frame) = connection.poll_for(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)) {
                     return Poll::Ready(Ok(frame));
                 }
                 timer.poll_until(cx, until).map(|()| Err(Failure::Backend(Cause::Timeout, Problem::Timeout)))

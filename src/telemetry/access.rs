@@ -1,17 +1,20 @@
 //! The access log: one JSON object a line, sampled, never waited for.
 //!
 //! Errors and fallbacks always get a line; of the rest a share does. Lines go to a bounded queue that
-//! a thread of its own writes out; when it is full a line is dropped and counted.
+//! a thread of its own looks into from time to time, so that no request has to wake it; when the queue
+//! is full a line is dropped and counted.
 
-use std::io::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use sha2::Sha256;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, WorkerGuard};
 
 use crate::config::model::Log;
 use crate::domain::Arm;
@@ -21,6 +24,15 @@ use crate::measure::{Attempt, Record};
 
 /// Lines that wait to be written.
 const QUEUE_LINES: usize = 16_384;
+
+/// How often the queue is written out.
+const WRITE_EVERY: Duration = Duration::from_millis(50);
+
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// How long the end waits for a reader that takes nothing.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Key of the user hash where the file gives none: hashes can be compared within one run only.
 static PROCESS_SECRET: LazyLock<[u8; 32]> = LazyLock::new(|| {
@@ -34,20 +46,61 @@ static PROCESS_SECRET: LazyLock<[u8; 32]> = LazyLock::new(|| {
 /// The way into the access log; one clone a worker.
 #[derive(Clone)]
 pub struct AccessLog {
-    writer: NonBlocking,
+    queue: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicUsize>,
 }
 
 /// Keeps the writing thread; dropping it writes out what waits.
 pub struct AccessLogGuard {
-    _guard: WorkerGuard,
-    dropped: ErrorCounter,
+    /// The thread ends when this does.
+    stop: Option<Sender<()>>,
+    /// Disconnected once the thread has ended.
+    ended: Mutex<Receiver<()>>,
+    dropped: Arc<AtomicUsize>,
 }
 
 impl AccessLogGuard {
-    /// Lines dropped because the queue was full.
+    /// Lines lost because the queue was full, or writing failed.
     #[must_use]
     pub fn dropped(&self) -> usize {
-        self.dropped.dropped_lines()
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for AccessLogGuard {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // It has ended, or nobody reads what it writes.
+        let _ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(FLUSH_TIMEOUT);
+    }
+}
+
+/// The thread's work: from the queue to the sink, until it is told to stop and the queue is empty.
+fn write_out(mut sink: impl Write, queue: &Receiver<Vec<u8>>, stop: &Receiver<()>, dropped: &AtomicUsize) {
+    let mut batch = Vec::new();
+    loop {
+        let stopping = stop.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Disconnected);
+        let mut lines = 0;
+        loop {
+            let next = queue.try_recv();
+            if let Ok(line) = &next {
+                batch.extend_from_slice(line);
+                lines += 1;
+            }
+            if lines > 0 && (next.is_err() || batch.len() >= WRITE_BYTES) {
+                if sink.write_all(&batch).and_then(|()| sink.flush()).is_err() {
+                    dropped.fetch_add(lines, Ordering::Relaxed);
+                }
+                batch.clear();
+                lines = 0;
+            }
+            if next.is_err() {
+                break;
+            }
+        }
+        if stopping {
+            return;
+        }
     }
 }
 
@@ -109,13 +162,21 @@ impl AccessLog {
     /// An access log that writes to `sink` from a thread of its own.
     #[must_use]
     pub fn new(sink: impl std::io::Write + Send + 'static) -> (Self, Arc<AccessLogGuard>) {
-        let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
-            .buffered_lines_limit(QUEUE_LINES)
-            .lossy(true)
-            .thread_name("access-log")
-            .finish(sink);
-        let dropped = writer.error_counter();
-        (Self { writer }, Arc::new(AccessLogGuard { _guard: guard, dropped }))
+        let (queue, waiting) = sync_channel(QUEUE_LINES);
+        let (stop, stopped) = channel();
+        let (ending, ended) = channel::<()>();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&dropped);
+        let started = std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            write_out(sink, &waiting, &stopped, &counted);
+            drop(ending);
+        });
+        if let Err(error) = started {
+            // Every line then counts as lost.
+            tracing::error!(%error, "the access log cannot be written");
+        }
+        let guard = AccessLogGuard { stop: Some(stop), ended: Mutex::new(ended), dropped: Arc::clone(&dropped) };
+        (Self { queue, dropped }, Arc::new(guard))
     }
 
     /// Whether a request gets a line.
@@ -150,8 +211,9 @@ impl AccessLog {
         };
         let Ok(mut text) = serde_json::to_vec(&written) else { return };
         text.push(b'\n');
-        // A full queue is counted by the writer itself and never reported here.
-        let _lossy = self.writer.clone().write_all(&text);
+        if self.queue.try_send(text).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -179,4 +241,69 @@ fn user(log: &Log, key: &str) -> String {
     mac.update(key.as_bytes());
     let tag = mac.finalize().into_bytes();
     tag.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Result;
+
+    /// Takes everything, or nothing while the lock is held, or fails.
+    #[derive(Clone, Default)]
+    struct Sink {
+        written: Arc<Mutex<Vec<u8>>>,
+        fails: bool,
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+            self.written.lock().unwrap().extend_from_slice(bytes);
+            if self.fails { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn send(log: &AccessLog, lines: usize) {
+        for line in 0..lines {
+            if log.queue.try_send(format!("{line}\n").into_bytes()).is_err() {
+                log.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_writes_what_waits() {
+        let sink = Sink::default();
+        let (log, guard) = AccessLog::new(sink.clone());
+        send(&log, 10_000);
+        drop(guard);
+        let written = sink.written.lock().unwrap();
+        let expected: String = (0..10_000).map(|line| format!("{line}\n")).collect();
+        assert!(*written == expected.as_bytes(), "{} bytes", written.len());
+    }
+
+    #[test]
+    fn every_lost_line_is_counted() {
+        let sink = Sink::default();
+        let held = sink.written.lock().unwrap();
+        let (log, guard) = AccessLog::new(sink.clone());
+        let sent = 3 * QUEUE_LINES;
+        send(&log, sent);
+        assert!(guard.dropped() >= QUEUE_LINES, "{}", guard.dropped());
+        drop(held);
+        let dropped = Arc::clone(&guard.dropped);
+        drop(guard);
+        let written = sink.written.lock().unwrap().iter().filter(|&&byte| byte == b'\n').count();
+        assert_eq!(written + dropped.load(Ordering::Relaxed), sent);
+
+        let sink = Sink { fails: true, ..Sink::default() };
+        let (log, guard) = AccessLog::new(sink);
+        send(&log, 7);
+        let dropped = Arc::clone(&guard.dropped);
+        drop(guard);
+        assert_eq!(dropped.load(Ordering::Relaxed), 7);
+    }
 }

@@ -25,6 +25,7 @@ mod health;
 mod life_cycle;
 mod ofrep;
 mod openfeature;
+mod pooling;
 mod reloading;
 mod rewriting;
 mod splitting;
