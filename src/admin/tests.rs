@@ -359,7 +359,19 @@ async fn a_phase_is_told_by_hashes_and_a_process_by_what_it_started_with() {
     let faces = faces();
     let one = get(&faces.admin, "/api/v1/routes/answers").await.json();
     let names: Vec<_> = one["phase"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(names, ["candidate", "control", "holdout", "percentage", "rewriting", "salt", "split_key", "targeting"]);
+    let expected = [
+        "candidate",
+        "control",
+        "exclusive",
+        "holdout",
+        "percentage",
+        "prerequisite",
+        "rewriting",
+        "salt",
+        "split_key",
+        "targeting",
+    ];
+    assert_eq!(names, expected);
     let expected = json!({
         "admin.address": "127.0.0.1:9901", "listen.address": "0.0.0.0:8080",
         "listen.threads": "0", "observe.address": "127.0.0.1:9902",

@@ -162,7 +162,6 @@ const ATTRIBUTE: &[Key] = &[
     )
     .or("string"),
     Key::new("json", TEXT, BODY),
-    Key::later("jwt", "A claim of a token."),
     Key::new(
         "jwt",
         TEXT,
@@ -179,7 +178,6 @@ const SOURCE: &[Key] = &[
     Key::new("cookie", TEXT, "A cookie."),
     Key::new("query", TEXT, "A query parameter."),
     Key::new("json", TEXT, BODY),
-    Key::later("jwt", "A claim of a token."),
     Key::new(
         "jwt",
         TEXT,
