@@ -8,6 +8,7 @@
 //! | [`upstream`] | the endpoints of one backend |
 //! | [`proxy`] | the data plane |
 //! | [`measure`], [`controller`] | what workers record, and the slow loop that judges it |
+//! | [`events`] | takes events in, attributes them to arms, keeps the store within its bounds |
 //! | [`store`] | events, evidence, states and history: what outlives the process |
 //! | [`telemetry`], [`admin`] | what the gateway tells, and who may ask and change |
 //! | [`app`], [`cli`] | the composition root, and the commands |
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod domain;
+pub mod events;
 pub mod live;
 pub mod measure;
 pub mod proxy;

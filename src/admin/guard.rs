@@ -18,7 +18,7 @@ use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::problem::Problem;
 use super::server::Reached;
-use crate::config::model::{Admin, Role, Token};
+use crate::config::model::{Admin, EVENTS_PATH, Role, Token};
 use crate::live::Live;
 
 /// The one page whose POST only reads.
@@ -69,11 +69,20 @@ fn judge(admin: &Admin, address: SocketAddr, parts: &Parts) -> Result<Option<Act
         None => Err(Problem::TokenRequired(role)),
         Some(given) => {
             let token = find(&admin.tokens, given).ok_or(Problem::InvalidToken)?;
-            if token.role < role {
+            if !suffices(token.role, role) {
                 return Err(Problem::RoleTooLow(role));
             }
             Ok(Some(Actor(token.name.as_str().into())))
         }
+    }
+}
+
+/// Whether a role does for what another is asked for. Events are sent by those who do nothing else, and by
+/// those who may change what runs; reading alone is not enough.
+fn suffices(has: Role, needed: Role) -> bool {
+    match needed {
+        Role::Events => has == Role::Events || has >= Role::Operator,
+        Role::Viewer | Role::Operator | Role::Admin => has >= needed,
     }
 }
 
@@ -82,6 +91,7 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
     match (method.is_safe(), path) {
         (true, "/livez" | "/readyz" | "/healthz" | "/metrics") => None,
         (true, _) | (false, EXPLAIN) => Some(Role::Viewer),
+        (false, EVENTS_PATH) => Some(Role::Events),
         (false, _) => Some(Role::Operator),
     }
 }

@@ -34,6 +34,12 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Log and access log.
     pub log: Log,
+    /// What outlives the process.
+    pub state: State,
+    /// How exposure tokens are made; `None` makes none.
+    pub exposure: Option<Exposure>,
+    /// Events from browsers.
+    pub events: Events,
     /// Who asks, by kind.
     pub contexts: Vec<ContextKind>,
     /// What conditions look at, by slot.
@@ -90,9 +96,11 @@ pub struct Token {
     pub token: SecretString,
 }
 
-/// What a token may do; each role may do what the ones before it may.
+/// What a token may do. From `Viewer` on, each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// Send events, and nothing else; from `Operator` on, others may do so, too.
+    Events,
     /// Read.
     Viewer,
     /// Change what runs.
@@ -106,6 +114,7 @@ impl Role {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Events => "events",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -148,10 +157,59 @@ pub struct Log {
     pub access_sample: f64,
     /// Whether there are access lines at all.
     pub access: bool,
-    /// Key of the hash that stands for a user; random for each process unless the file says one.
+    /// Key of the hash that stands for a user; kept in the store unless the file says one.
     pub user_hash_secret: Option<SecretString>,
     /// Whether user keys stand in access lines as they are.
     pub plain_user_keys: bool,
+}
+
+/// `[state]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Where it is kept. Needs a restart.
+    pub store: StorePlace,
+    /// What is older is forgotten.
+    pub keep_events: Duration,
+    /// Bytes of the store; beyond it the oldest events go.
+    pub max_size: u64,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorePlace {
+    /// In the process; it forgets at exit.
+    Memory,
+    /// In a SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// `[exposure]`.
+#[derive(Debug, Clone)]
+pub struct Exposure {
+    /// The first signs, all verify; at least one.
+    pub keys: Vec<SecretString>,
+    /// The field that holds the token.
+    pub header: HeaderName,
+    /// The beginning of the name of the cookie that holds it, too.
+    pub cookie: Option<String>,
+    /// Older tokens count no more.
+    pub max_age: Duration,
+}
+
+/// Where events are sent, on the administrative address and, if the file allows it, on the data listener.
+pub const EVENTS_PATH: &str = "/v1/events";
+
+/// `[events]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Events {
+    /// Whether the data listener takes events.
+    pub public: bool,
+    /// Origins whose pages may send events: `scheme://host[:port]` in lower case.
+    pub origins: Vec<String>,
+    /// Events of one client address in the long run.
+    pub events_per_second: f64,
+    /// How many of them may come at once.
+    pub burst: u32,
 }
 
 /// `[contexts.KIND]`.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -217,9 +217,22 @@ impl<'a> View<'a> {
         parse::path(self.node(name)?).ok()
     }
 
+    /// A path as it was typed, which begins in the configuration's folder.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.context.folder.join(path)
+    }
+
     /// A secret of at least `least` bytes.
     pub(super) fn secret(&self, name: &str, least: usize) -> Option<SecretString> {
-        let node = self.node(name)?;
+        self.secret_of(name, self.node(name)?, least)
+    }
+
+    /// The secrets of a list; one without a mistake is `Some`.
+    pub(super) fn secrets(&self, name: &str, least: usize) -> Vec<Option<SecretString>> {
+        self.items(name).into_iter().map(|node| self.secret_of(name, node, least)).collect()
+    }
+
+    fn secret_of(&self, name: &str, node: &Node, least: usize) -> Option<SecretString> {
         let secret = self.secret_text(&self.path(name), node)?;
         if secret.len() < least {
             let help = format!("a secret that can be guessed is none: at least {least} bytes");

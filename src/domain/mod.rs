@@ -9,12 +9,14 @@ pub mod breaker;
 pub mod condition;
 pub mod context;
 pub mod decision;
+pub mod exposure;
 pub mod fallback;
 pub mod percent;
 pub mod phase;
 pub mod pointer;
 pub mod quality;
 pub mod sketch;
+pub mod user;
 pub mod window;
 
 use std::fmt;

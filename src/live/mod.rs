@@ -4,11 +4,13 @@
 //! controller publish. What must outlive a reload belongs to a name and is kept in the registry:
 //! a breaker to its backend, gate and counts to their route ([`state`]).
 
+mod exposing;
 #[cfg(test)]
 mod fixture;
 pub mod reload;
 pub mod routes;
 pub mod state;
+pub mod users;
 pub mod watch;
 
 use std::collections::HashMap;
@@ -28,9 +30,11 @@ use crate::domain::phase::Phase;
 use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
 
+pub use exposing::Exposing;
 pub use reload::{ReloadOutcome, Reloader, Trigger};
 pub use routes::{Matched, RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
+pub use users::Users;
 pub use watch::Watching;
 
 /// Everything a request needs to know, whole and unchanging.
@@ -50,6 +54,8 @@ pub struct Snapshot {
     pub backends: Vec<LiveBackend>,
     /// The phases that the routes are in, in the order of `Config::routes`.
     pub phases: Vec<Phase>,
+    /// How exposure tokens are signed, if they are.
+    pub exposing: Option<Exposing>,
 }
 
 /// A backend as it runs.
@@ -127,6 +133,8 @@ pub struct Live {
     ready: AtomicBool,
     /// Counts of each worker beside routes.
     pub workers: Box<[WorkerCounters]>,
+    /// What stands for users in logs and events.
+    pub users: Users,
     /// The background tasks of new upstreams run here.
     background: tokio::runtime::Handle,
 }
@@ -152,6 +160,7 @@ impl Live {
             registry: Mutex::new(registry),
             reloads: Mutex::new(ReloadStatus { succeeded_at: Some(clock::timestamp()), ..ReloadStatus::default() }),
             ready: AtomicBool::new(true),
+            users: Users::default(),
             workers: std::iter::repeat_with(WorkerCounters::default).take(workers).collect(),
             background,
         }))
@@ -223,7 +232,8 @@ impl Registry {
         let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
         let table = RouteTable::new(&loaded.config);
         let phases = loaded.config.routes.iter().map(|route| phase::parts(&loaded.config, route).phase()).collect();
-        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends, phases })
+        let exposing = Exposing::new(&loaded.config);
+        Ok(Snapshot { generation, loaded, published_at: clock::timestamp(), table, routes, backends, phases, exposing })
     }
 
     fn backend(

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::admission;
 use super::attributes::{Asker, Attributes};
+use super::events;
 use super::exchange::{Exchange, Gone};
 use super::headers::{self, Peer, Survey};
 use super::identity::{self, Found, Shown};
@@ -22,7 +23,7 @@ use super::reply::Reply;
 use super::upload::{SharedUpload, UploadLimits};
 use super::worker::Worker;
 use crate::clock;
-use crate::config::model::MissingKey;
+use crate::config::model::{EVENTS_PATH, MissingKey};
 use crate::domain::Arm;
 use crate::domain::breaker::{Lease, View};
 use crate::domain::context::{Contexts, Keys};
@@ -42,6 +43,9 @@ pub(crate) async fn serve(
     let (mut parts, incoming) = request.into_parts();
     let survey = headers::survey(&parts.headers);
     let request_id = headers::request_id(&mut parts.headers, new_request_id);
+    if snapshot.config().events.public && parts.uri.path() == EVENTS_PATH {
+        return Ok(Box::pin(events::serve(worker, peer, snapshot, (parts, incoming), (survey, request_id))).await);
+    }
     let (host, matched) = match route(&snapshot, &parts, survey, &incoming) {
         Ok(routed) => routed,
         Err(problem) => {
@@ -62,8 +66,10 @@ pub(crate) async fn serve(
     let splits = snapshot.config().routes[route].policy.split_by;
     let asker = Asker { shown, peer: peer.address(), key: (splits, who.key.as_deref()) };
     let (decision, lease) = decide(&worker, &snapshot, matched, asker, who.override_arm, arrived);
+    let secure = snapshot.exposing.is_some() && is_secure(shown);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let wishes = headers::prepare_request(&mut parts, survey, &peer, trusted, &host);
+    let exposure = expose(&snapshot, route, &decision, &mut parts.headers);
     headers::apply(&mut parts.headers, &snapshot.config().routes[route].request_headers);
     let facts =
         RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: who.key, peer };
@@ -75,12 +81,14 @@ pub(crate) async fn serve(
         survey,
         upgrade: upgrade.filter(|_| wishes.upgrade.is_some()),
         set_cookie: who.set_cookie,
+        exposure,
         ledger,
         now: arrived,
         parts,
         wishes,
         host,
         trusted,
+        secure,
     };
     exchange.run(lease).await
 }
@@ -128,9 +136,13 @@ fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, shown: Show
         return Who { key: Some(id.into()), override_arm, set_cookie: None };
     }
     let id = clock::new_uuid().to_string();
-    let secure = shown.trusted && headers::has_token(&shown.parts.headers, &headers::X_FORWARDED_PROTO, "https");
-    let set_cookie = identity::anonymous_cookie(&id, secure);
+    let set_cookie = identity::anonymous_cookie(&id, is_secure(shown));
     Who { key: Some(id.into()), override_arm, set_cookie }
+}
+
+/// Whether the client came over HTTPS, as far as a trusted peer tells.
+fn is_secure(shown: Shown<'_>) -> bool {
+    shown.trusted && headers::has_token(&shown.parts.headers, &headers::X_FORWARDED_PROTO, "https")
 }
 
 /// Decides, and takes the right to a probe where one is due.
@@ -167,6 +179,18 @@ fn decide(
         decision.reason = Reason::BreakerProbe;
     }
     (decision, lease)
+}
+
+/// Puts the exposure token in place of whatever the client sent under its name.
+fn expose(snapshot: &Snapshot, route: RouteIndex, decision: &Decision, headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let settings = snapshot.config().exposure.as_ref()?;
+    let token = snapshot.exposure_token(route, decision, clock::timestamp());
+    let token = token.and_then(|token| HeaderValue::from_bytes(token.as_bytes()).ok());
+    match &token {
+        Some(token) => drop(headers.insert(&settings.header, token.clone())),
+        None => drop(headers.remove(&settings.header)),
+    }
+    token
 }
 
 fn upload(

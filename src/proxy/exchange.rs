@@ -49,7 +49,11 @@ pub(crate) struct Exchange {
     pub(crate) wishes: HopWishes,
     pub(crate) host: HeaderValue,
     pub(crate) set_cookie: Option<HeaderValue>,
+    /// The exposure token, if one was made.
+    pub(crate) exposure: Option<HeaderValue>,
     pub(crate) trusted: bool,
+    /// Whether the client came over HTTPS, as far as a trusted peer tells.
+    pub(crate) secure: bool,
 }
 
 /// What came of one arm.
@@ -332,6 +336,9 @@ impl Exchange {
         headers.insert(headers::X_REQUEST_ID, self.ledger.request().request_id.clone());
         if let Some(cookie) = self.set_cookie.take() {
             headers.append(header::SET_COOKIE, cookie);
+        }
+        if let Some(token) = self.exposure.take() {
+            respond::tell_exposure(headers, &self.ledger, token, self.secure);
         }
         self.ledger.respond(status, self.now);
         respond::expose(headers, &self.ledger, self.trusted);

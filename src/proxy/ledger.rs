@@ -17,7 +17,7 @@ use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{Lease, Position};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::fallback::Cause;
-use crate::live::{BackendState, Matched, RouteState};
+use crate::live::{BackendState, Matched, RouteIndex, RouteState};
 use crate::measure::counters::CodeClass;
 use crate::measure::{Attempt, Record, RouteCounters};
 use crate::telemetry::access::Line;
@@ -99,6 +99,10 @@ impl Ledger {
 
     pub(crate) fn route(&self) -> &Route {
         &self.snapshot.config().routes[self.matched.route]
+    }
+
+    pub(crate) const fn route_index(&self) -> RouteIndex {
+        self.matched.route
     }
 
     pub(crate) const fn arms(&self) -> Arms {
@@ -231,23 +235,21 @@ impl Ledger {
         if !log.wants(&self.snapshot.config().log, noteworthy) {
             return;
         }
-        log.write(
-            &self.snapshot.config().log,
-            &Line {
-                record,
-                route: &self.route().name,
-                method: &self.request.method,
-                path: &self.request.path,
-                request_id: &self.request.request_id,
-                key: self.request.key.as_deref(),
-                fallback: self.fallback,
-                assigned_by: self.decision.assigned_by,
-                generation: self.snapshot.generation,
-                response_bytes: self.response_bytes,
-                own_micros: micros(now.saturating_duration_since(self.arrived).saturating_sub(self.upstream_time)),
-                at: clock::timestamp(),
-            },
-        );
+        let shown = |key| self.worker.live().users.shown(&self.snapshot.config().log, key);
+        log.write(&Line {
+            record,
+            route: &self.route().name,
+            method: &self.request.method,
+            path: &self.request.path,
+            request_id: &self.request.request_id,
+            user: self.request.key.as_deref().map(shown),
+            fallback: self.fallback,
+            assigned_by: self.decision.assigned_by,
+            generation: self.snapshot.generation,
+            response_bytes: self.response_bytes,
+            own_micros: micros(now.saturating_duration_since(self.arrived).saturating_sub(self.upstream_time)),
+            at: clock::timestamp(),
+        });
     }
 }
 

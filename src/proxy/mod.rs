@@ -1,14 +1,15 @@
 //! The data plane: what happens to a request.
 //!
 //! One thread a worker, each with its own runtime, listener and upstream connections. The way of a
-//! request is told in [`exchange`]; it sees `domain`, `config`, `live`, `upstream`, `measure` and the
-//! access log, and never the store, the controller or the administrative API.
+//! request is told in [`exchange`]; it sees `domain`, `config`, `live`, `upstream`, `measure`, the
+//! access log and the intake of events, and never the store, the controller or the administrative API.
 
 mod admission;
 mod arrival;
 mod attempt;
 mod attributes;
 mod client_io;
+mod events;
 mod exchange;
 mod headers;
 pub mod identity;

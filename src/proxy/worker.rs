@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::attributes::Attributes;
 use super::pool::Pool;
 use super::upload::ReplayMemory;
+use crate::events::Intake;
 use crate::live::{Live, Snapshot};
 use crate::measure::Record;
 use crate::measure::counters::WorkerCounters;
@@ -24,6 +25,7 @@ pub(crate) struct Worker {
     pool: Pool,
     ring: RefCell<rtrb::Producer<Record>>,
     access: AccessLog,
+    intake: Arc<Intake>,
     replay_memory: Arc<ReplayMemory>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -39,6 +41,7 @@ pub(crate) struct WorkerParts {
     pub(crate) live: Arc<Live>,
     pub(crate) ring: rtrb::Producer<Record>,
     pub(crate) access: AccessLog,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) replay_memory: Arc<ReplayMemory>,
 }
 
@@ -52,6 +55,7 @@ impl Worker {
             pool: Pool::default(),
             ring: RefCell::new(parts.ring),
             access: parts.access,
+            intake: parts.intake,
             replay_memory: parts.replay_memory,
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -77,6 +81,11 @@ impl Worker {
 
     pub(crate) const fn access(&self) -> &AccessLog {
         &self.access
+    }
+
+    /// Where events go.
+    pub(crate) const fn intake(&self) -> &Arc<Intake> {
+        &self.intake
     }
 
     pub(crate) fn counters(&self) -> &WorkerCounters {

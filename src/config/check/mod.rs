@@ -6,6 +6,7 @@
 mod attribute;
 mod backend;
 mod condition;
+mod events;
 mod matches;
 mod policy;
 mod route;
@@ -15,7 +16,8 @@ mod targeting;
 use std::path::PathBuf;
 
 use super::model::{
-    Admin, Attribute, Backend, Config, ContextKind, Limits, Listen, Log, Metric, Observe, Route, Shutdown,
+    Admin, Attribute, Backend, Config, ContextKind, Events, Exposure, Limits, Listen, Log, Metric, Observe, Route,
+    Shutdown, State,
 };
 use super::node::Node;
 use super::report::did_you_mean;
@@ -30,6 +32,9 @@ pub(super) struct Parts {
     limits: Limits,
     shutdown: Shutdown,
     log: Log,
+    state: State,
+    exposure: Option<Exposure>,
+    events: Events,
     contexts: Vec<ContextKind>,
     attributes: Vec<Attribute>,
     metrics: Vec<Metric>,
@@ -40,8 +45,8 @@ pub(super) struct Parts {
 impl Parts {
     /// The whole, with the hash of and the paths to everything that was read.
     pub(super) fn with_provenance(self, hash: String, watched: Vec<PathBuf>) -> Config {
-        let Self { listen, observe, admin, limits, shutdown, log, contexts, attributes, metrics, backends, routes } =
-            self;
+        let Self { listen, observe, admin, limits, shutdown, log, state, exposure, events, .. } = self;
+        let Self { contexts, attributes, metrics, backends, routes, .. } = self;
         Config {
             listen,
             observe,
@@ -49,6 +54,9 @@ impl Parts {
             limits,
             shutdown,
             log,
+            state,
+            exposure,
+            events,
             contexts,
             attributes,
             metrics,
@@ -77,7 +85,9 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let limits = server::limits(&root.table("limits"));
     let shutdown = server::shutdown(&root.table("shutdown"));
     let log = server::log(&root.table("log"));
-    server::state(&root.table("state"));
+    let state = events::state(&root.table("state"));
+    let exposure = root.optional_table("exposure").map(|view| events::exposure(&view));
+    let events = events::events(&root.table("events"));
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
     let names = Names { backends: names(&backends), contexts: names(&contexts), metrics: names(&metrics) };
@@ -97,6 +107,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         );
     }
     matches::conflicts(&routes);
+    matches::shadows(&routes, events.as_ref());
     route::unused_backends(&backends, &routes);
     Some(Parts {
         listen: listen?,
@@ -105,6 +116,10 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         limits: limits?,
         shutdown: shutdown?,
         log: log?,
+        state: state?,
+        // Absent, or built without a mistake.
+        exposure: exposure.map_or(Some(None), |built| built.map(Some))?,
+        events: events?,
         contexts: contexts?,
         attributes: all(known.into_iter().map(|known| known.attribute))?,
         metrics: metrics?,

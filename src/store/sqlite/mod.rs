@@ -167,6 +167,10 @@ impl Store for Sqlite {
         self.writer.write(0, move |connection| events::prune(connection, before)).await
     }
 
+    async fn drop_oldest(&self) -> Result<u64, Failure> {
+        self.writer.write(0, events::drop_oldest).await
+    }
+
     async fn erase_user(&self, user: UserHash) -> Result<u64, Failure> {
         self.writer.write(0, move |connection| events::erase_user(connection, user)).await
     }
