@@ -15,6 +15,8 @@ mod backends;
 mod bad_answers;
 mod bad_input;
 mod bodies;
+mod events;
+mod exposure;
 mod fallback;
 mod forwarding;
 mod health;
