@@ -3,6 +3,8 @@
 //! Made only by `config::check` from what was typed in files and environment; nothing here can be
 //! wrong any more. Names are unique, references are resolved to indices, secrets are read.
 
+mod events;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use crate::domain::condition::{Fact, Type};
 use crate::domain::decision::Policy;
 use crate::domain::pointer::Pointer;
 use crate::domain::{breaker, fallback, quality};
+
+pub use events::{EVENTS_PATH, Events, Exposure, State, StorePlace};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -161,55 +165,6 @@ pub struct Log {
     pub user_hash_secret: Option<SecretString>,
     /// Whether user keys stand in access lines as they are.
     pub plain_user_keys: bool,
-}
-
-/// `[state]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// Where it is kept. Needs a restart.
-    pub store: StorePlace,
-    /// What is older is forgotten.
-    pub keep_events: Duration,
-    /// Bytes of the store; beyond it the oldest events go.
-    pub max_size: u64,
-}
-
-/// Where the store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StorePlace {
-    /// In the process; it forgets at exit.
-    Memory,
-    /// In a SQLite file.
-    Sqlite(PathBuf),
-}
-
-/// `[exposure]`.
-#[derive(Debug, Clone)]
-pub struct Exposure {
-    /// The first signs, all verify; at least one.
-    pub keys: Vec<SecretString>,
-    /// The field that holds the token.
-    pub header: HeaderName,
-    /// The beginning of the name of the cookie that holds it, too.
-    pub cookie: Option<String>,
-    /// Older tokens count no more.
-    pub max_age: Duration,
-}
-
-/// Where events are sent, on the administrative address and, if the file allows it, on the data listener.
-pub const EVENTS_PATH: &str = "/v1/events";
-
-/// `[events]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Events {
-    /// Whether the data listener takes events.
-    pub public: bool,
-    /// Origins whose pages may send events: `scheme://host[:port]` in lower case.
-    pub origins: Vec<String>,
-    /// Events of one client address in the long run.
-    pub events_per_second: f64,
-    /// How many of them may come at once.
-    pub burst: u32,
 }
 
 /// `[contexts.KIND]`.

@@ -142,6 +142,7 @@ pub(super) fn show_duration(length: Duration) -> String {
     let millis = length.as_millis();
     match (millis, millis % 1000, millis / 1000) {
         (0, ..) => "0s".to_owned(),
+        (_, 0, seconds) if seconds > 24 * 3600 && seconds % (24 * 3600) == 0 => format!("{}d", seconds / (24 * 3600)),
         (_, 0, seconds) if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
         (_, 0, seconds) if seconds % 60 == 0 => format!("{}m", seconds / 60),
         (_, 0, seconds) => format!("{seconds}s"),

@@ -132,7 +132,9 @@ impl Reader {
     fn text(&mut self, field: &str) -> Option<String> {
         match self.take(field)? {
             Value::String(text) => Some(text),
-            other => self.refuse(field, format!("it is a string, and this is {}", kind(&other))),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                self.refuse(field, format!("it is a string, and this is {}", kind(&other)))
+            }
         }
     }
 
@@ -157,7 +159,9 @@ impl Reader {
     fn contexts(&mut self) -> Option<Map<String, Value>> {
         match self.take("contexts")? {
             Value::Object(contexts) => Some(contexts),
-            other => self.refuse("contexts", format!("it is an object, and this is {}", kind(&other))),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                self.refuse("contexts", format!("it is an object, and this is {}", kind(&other)))
+            }
         }
     }
 

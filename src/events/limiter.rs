@@ -38,9 +38,24 @@ impl Bucket {
 }
 
 impl Limiter {
-    /// Takes so many tokens, or says how long to wait for them. A wait is at most what a full bucket takes.
+    /// Takes so many tokens, or says how long to wait for them. More than `burst` are never there.
     pub(super) fn take(&self, from: IpAddr, count: u32, rate: f64, burst: u32, now: Instant) -> Result<(), Duration> {
-        let (count, burst) = (f64::from(count), f64::from(burst));
+        self.change(from, (f64::from(count), f64::from(count)), rate, f64::from(burst), now)
+    }
+
+    /// Whether there is a token at all; takes none.
+    pub(super) fn look(&self, from: IpAddr, rate: f64, burst: u32, now: Instant) -> Result<(), Duration> {
+        self.change(from, (1.0, 0.0), rate, f64::from(burst), now)
+    }
+
+    fn change(
+        &self,
+        from: IpAddr,
+        (count, taken): (f64, f64),
+        rate: f64,
+        burst: f64,
+        now: Instant,
+    ) -> Result<(), Duration> {
         // Every change under it is whole.
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let client = table.room_for(network(from), rate, burst, now);
@@ -50,7 +65,7 @@ impl Limiter {
             *bucket = Bucket { left, at: now };
             return Err(Duration::try_from_secs_f64((count - left) / rate).unwrap_or(Duration::MAX));
         }
-        *bucket = Bucket { left: left - count, at: now };
+        *bucket = Bucket { left: left - taken, at: now };
         Ok(())
     }
 }
@@ -93,7 +108,10 @@ mod tests {
         let take = |count, millis| limiter.take(HERE, count, 2.0, 4, at(millis));
         assert_eq!(take(3, 0), Ok(()));
         assert_eq!(take(2, 0), Err(Duration::from_millis(500)));
+        let look = |millis| limiter.look(HERE, 2.0, 4, at(millis));
+        assert_eq!((look(0), look(0)), (Ok(()), Ok(())), "looking takes nothing");
         assert_eq!(take(1, 0), Ok(()), "what was refused took nothing");
+        assert_eq!(look(0), Err(Duration::from_millis(500)));
         assert_eq!(take(2, 500), Err(Duration::from_millis(500)));
         assert_eq!(take(2, 1_000), Ok(()));
         assert_eq!(take(5, 3_600_000), Err(Duration::from_millis(500)), "never more than the burst");

@@ -24,7 +24,7 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -109,8 +109,12 @@ impl Intake {
             return Err(Outcome::Unavailable);
         }
         let drafts = batch::read(body, now, config.state.keep_events).map_err(Outcome::Invalid)?;
-        if drafts.len() > MAX_BATCH {
-            return Err(Outcome::Invalid(format!("{} events; a batch has at most {MAX_BATCH}", drafts.len())));
+        let most = match sender {
+            Sender::Trusted => MAX_BATCH,
+            Sender::Public { .. } => MAX_BATCH.min(config.events.burst as usize),
+        };
+        if drafts.len() > most {
+            return Err(Outcome::Invalid(format!("{} events; a batch has at most {most} here", drafts.len())));
         }
         let of = drafts.len();
         let (mut events, mut mistakes) = (Vec::with_capacity(of), Vec::new());
@@ -162,21 +166,30 @@ impl Intake {
         }
     }
 
-    /// Takes the right to send so many events from an address, as `[events]` allows it.
+    /// Whether an address may send anything, as `[events]` allows it; before its batch is read.
     ///
     /// # Errors
-    /// What to tell a sender who must wait, or whose batch never fits.
+    /// What to tell a sender who must wait.
+    pub fn may_send(&self, snapshot: &Snapshot, from: IpAddr, now: Instant) -> Result<(), Outcome> {
+        let settings = &snapshot.config().events;
+        let looked = self.limiter.look(from, settings.events_per_second, settings.burst, now);
+        looked.map_err(|wait| self.too_many(1, wait))
+    }
+
+    /// Takes the right to send so many events from an address; at least one, since reading cost something.
+    ///
+    /// # Errors
+    /// What to tell a sender who must wait.
     pub fn admit(&self, snapshot: &Snapshot, from: IpAddr, count: usize, now: Instant) -> Result<(), Outcome> {
         let settings = &snapshot.config().events;
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        if count > settings.burst {
-            self.results[REFUSED].fetch_add(u64::from(count), Ordering::Relaxed);
-            return Err(Outcome::Invalid(format!("{count} events; at most {} are taken at once", settings.burst)));
-        }
-        self.limiter.take(from, count, settings.events_per_second, settings.burst, now).map_err(|wait| {
-            self.results[BUSY].fetch_add(u64::from(count), Ordering::Relaxed);
-            Outcome::TooMany(wait)
-        })
+        let count = u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        let taken = self.limiter.take(from, count, settings.events_per_second, settings.burst, now);
+        taken.map_err(|wait| self.too_many(count, wait))
+    }
+
+    fn too_many(&self, count: u32, wait: Duration) -> Outcome {
+        self.results[BUSY].fetch_add(u64::from(count), Ordering::Relaxed);
+        Outcome::TooMany(wait)
     }
 
     /// How many events ended as each of [`RESULTS`].

@@ -335,7 +335,12 @@ async fn the_rate_of_an_address_is_bounded() {
     assert_eq!(intake.admit(&snapshot, from, 5, begin), Ok(()));
     let refused = intake.admit(&snapshot, from, 5, begin).unwrap_err().answer();
     assert_eq!((refused.status.as_u16(), refused.retry_after), (429, Some(1)));
-    assert!(matches!(intake.admit(&snapshot, from, 6, begin), Err(Outcome::Invalid(_))), "it would never fit");
+    assert!(intake.may_send(&snapshot, from, begin).is_err());
+    let nobody = |_: RouteIndex| None;
+    let body = json!(vec![json!({"name": "n"}); 6]).to_string();
+    let refused = intake.prepare(&snapshot, body.as_bytes(), &Sender::Public { key: &nobody }, now());
+    assert!(matches!(refused, Err(Outcome::Invalid(_))), "six would never fit: {refused:?}");
+    assert_eq!(intake.may_send(&snapshot, from, begin + Duration::from_millis(100)), Ok(()));
     assert_eq!(intake.admit(&snapshot, from, 5, begin + Duration::from_millis(500)), Ok(()));
 }
 

@@ -75,8 +75,8 @@ async fn taken(worker: &Worker, snapshot: &Current, shown: Shown<'_>, from: IpAd
         return Outcome::NotJson;
     }
     let intake = worker.intake();
-    // One now, so that who has none left is not read at all; the others when their number is known.
-    if let Err(outcome) = intake.admit(snapshot, from, 1, clock::now()) {
+    // Who may send nothing is not read at all.
+    if let Err(outcome) = intake.may_send(snapshot, from, clock::now()) {
         return outcome;
     }
     let body = Limited::new(incoming, MAX_PUBLIC_BODY).collect();
@@ -88,11 +88,10 @@ async fn taken(worker: &Worker, snapshot: &Current, shown: Shown<'_>, from: IpAd
     };
     let key = |route: RouteIndex| key(snapshot.config(), route, shown);
     let prepared = intake.prepare(snapshot, &bytes, &Sender::Public { key: &key }, clock::timestamp());
-    let admitted = prepared
-        .and_then(|events| intake.admit(snapshot, from, events.len().saturating_sub(1), clock::now()).map(|()| events));
-    match admitted {
-        Ok(events) => intake.keep(events).await,
-        Err(outcome) => outcome,
+    let count = prepared.as_ref().map_or(1, Vec::len);
+    match (prepared, intake.admit(snapshot, from, count, clock::now())) {
+        (Ok(events), Ok(())) => intake.keep(events).await,
+        (Err(outcome), _) | (Ok(_), Err(outcome)) => outcome,
     }
 }
 
