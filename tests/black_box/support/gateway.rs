@@ -148,13 +148,18 @@ impl Port {
     }
 }
 
+/// Access lines as they come in.
+type Lines = Arc<Mutex<Vec<Value>>>;
+/// A text as it comes in.
+type Text = Arc<Mutex<String>>;
+
 /// A running gateway; it is killed when this is dropped.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) file: PathBuf,
     child: Child,
-    access: Arc<Mutex<Vec<Value>>>,
-    stderr: Arc<Mutex<String>>,
+    access: Lines,
+    stderr: Text,
     ports: [Port; 3],
     _folder: TempDir,
 }
@@ -342,7 +347,7 @@ fn limited_command(file: &std::path::Path, kib: u32) -> Command {
 }
 
 /// A process and what it says.
-fn spawn(command: &mut Command) -> (Child, Arc<Mutex<Vec<Value>>>, Arc<Mutex<String>>) {
+fn spawn(command: &mut Command) -> (Child, Lines, Text) {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let access = collect_access(child.stdout.take().unwrap());
@@ -350,7 +355,7 @@ fn spawn(command: &mut Command) -> (Child, Arc<Mutex<Vec<Value>>>, Arc<Mutex<Str
     (child, access, stderr)
 }
 
-fn collect_access(stdout: ChildStdout) -> Arc<Mutex<Vec<Value>>> {
+fn collect_access(stdout: ChildStdout) -> Lines {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let collected = Arc::clone(&lines);
     thread::spawn(move || {
@@ -363,7 +368,7 @@ fn collect_access(stdout: ChildStdout) -> Arc<Mutex<Vec<Value>>> {
     lines
 }
 
-fn collect_text(mut stderr: ChildStderr) -> Arc<Mutex<String>> {
+fn collect_text(mut stderr: ChildStderr) -> Text {
     let text = Arc::new(Mutex::new(String::new()));
     let collected = Arc::clone(&text);
     thread::spawn(move || {
