@@ -8,12 +8,15 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Gateway, Setup, Upstream, eventually};
+use crate::support::{Answer, BOUND, Client, Gateway, Setup, Upstream, eventually};
 
 /// Rounds of killing; `POINTSMAN_KILL_ROUNDS` asks for more.
 const KILL_ROUNDS: u64 = 25;
 const KILL_CLIENTS: usize = 3;
 const KILL_BATCH: usize = 10;
+
+/// So many that their batches of nearly 1 MiB do not fit into the queue together.
+const SENDERS: usize = 90;
 
 const TOKENS: &str = "[admin.tokens.shop]\nrole = \"events\"\ntoken = \"shop-token-0123456789\"\n\
                       [admin.tokens.deploy]\nrole = \"operator\"\ntoken = \"deploy-token-0123456789\"\n\
@@ -231,6 +234,40 @@ fn a_full_disk_refuses_events_and_nothing_else_and_heals() {
     assert_eq!(gateway.metric("pointsman_store_up"), 1.0);
     assert_eq!(count(&gateway, "1"), 20 * (acknowledged as i64 + 1), "what was acknowledged, and nothing else");
     eventually("the log tells", || gateway.stderr().contains("the store works again").then_some(()));
+}
+
+#[test]
+fn beyond_the_queue_senders_are_told_to_try_again() {
+    let gateway = setup("").start();
+    let events: Value = (0..60).map(|_| json!({"name": "n", "data": "x".repeat(16_000)})).collect();
+    let body = events.to_string();
+    // Another process writes for a long time.
+    let writer = database(&gateway.beside("pointsman.db"));
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let told = Mutex::new(None);
+    let deadline = pointsman::clock::now() + 4 * BOUND;
+    std::thread::scope(|scope| {
+        for _ in 0..SENDERS {
+            scope.spawn(|| {
+                while told.lock().unwrap().is_none() && pointsman::clock::now() < deadline {
+                    let answer = post_as(&mut gateway.admin(), SHOP, body.as_bytes());
+                    if answer.status == 429 {
+                        let retry = answer.get("retry-after").map(str::to_owned);
+                        *told.lock().unwrap() = Some((answer.code(), retry));
+                    }
+                    assert!(matches!(answer.status, 202 | 429 | 503), "{answer:?}");
+                }
+            });
+        }
+        while told.lock().unwrap().is_none() && pointsman::clock::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        writer.execute_batch("ROLLBACK").unwrap();
+    });
+    assert_eq!(told.into_inner().unwrap(), Some(("store_busy".to_owned(), Some("1".to_owned()))));
+    gateway.get("/", &[]).expect(200, "old");
+    assert!(gateway.metric(r#"pointsman_events_total{result="busy"}"#) >= 60.0);
+    post(&gateway, &json!({"name": "n"})).expect(202, r#"{"stored":1,"duplicates":0}"#);
 }
 
 #[test]
