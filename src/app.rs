@@ -1,7 +1,7 @@
 //! The composition root: a configuration becomes running services, and these stop in order.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
 use crate::controller::{self, SharedWindows};
+use crate::events::{Intake, upkeep};
 use crate::live::{Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
 use crate::proxy::{DataPlane, StartError};
@@ -18,6 +19,8 @@ use crate::upstream::BuildError;
 
 /// Threads for everything that is not a client's request: administration, health checks, reloads.
 const CONTROL_THREADS: usize = 1;
+/// How long traffic waits for the store at the start.
+const STORE_WAIT: Duration = Duration::from_secs(1);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,8 @@ pub struct Gateway {
     pub reloader: Option<Arc<Reloader>>,
     /// Changes the log's filter.
     pub log: LogHandle,
+    /// Takes events in, and has the store.
+    pub intake: Arc<Intake>,
     /// Where probes and scrapers connect.
     pub observe: SocketAddr,
     /// Where operators connect.
@@ -94,8 +99,10 @@ impl Gateway {
         let admin = listen("admin.address", loaded.config.admin.address)?;
         let addresses = (observe.address(), admin.address());
         let live = Live::new(loaded, workers, control.handle().clone())?;
+        let intake = Arc::new(Intake::new(Arc::clone(&live), Arc::default()));
+        open_store(&control, &intake);
         let (access_log, access) = AccessLog::new(access_log);
-        let (data, rings) = DataPlane::start(&live, &access_log)?;
+        let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
         let reloader = sources.clone().map(|sources| reloader(&live, sources, &log));
@@ -106,10 +113,11 @@ impl Gateway {
             access: Arc::clone(&access),
             log: log.clone(),
             reloader: reloader.clone(),
+            intake: Arc::clone(&intake),
         };
         admin::serve(control.handle(), observe, admin, console);
         let (observe, admin) = addresses;
-        Ok(Self { live, windows, sources, reloader, log, observe, admin, watching, data, access, control })
+        Ok(Self { live, windows, sources, reloader, log, intake, observe, admin, watching, data, access, control })
     }
 
     /// The runtime of everything that is not a client's request.
@@ -140,6 +148,14 @@ impl Gateway {
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
     }
+}
+
+/// Opens the store in the background, and gives it a moment, so that who can connect can mostly use it.
+fn open_store(control: &Runtime, intake: &Arc<Intake>) {
+    let (tried, first_try) = mpsc::channel();
+    control.spawn(upkeep::run(Arc::clone(intake), tried));
+    // A store that takes longer, or fails, keeps no traffic away.
+    let _late = first_try.recv_timeout(STORE_WAIT);
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<Bound, AppError> {

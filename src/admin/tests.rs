@@ -77,6 +77,7 @@ fn faces() -> Faces {
         access,
         log: LogHandle::none(),
         reloader: Some(reloader),
+        intake: Arc::new(Intake::new(Arc::clone(&live), Arc::default())),
     });
     let observe = TowerToHyperService::new(observe_router(Arc::clone(&console)));
     let admin = TowerToHyperService::new(admin_router(console, "127.0.0.1:9901".parse().unwrap()));
@@ -305,6 +306,7 @@ async fn connections_are_served_over_sockets() {
         access: AccessLog::new(std::io::sink()).1,
         log: LogHandle::none(),
         reloader: None,
+        intake: Arc::new(Intake::new(Arc::clone(&faces.live), Arc::default())),
     };
     tokio::spawn(server::run(bound, admin_router(Arc::new(console), address)));
     let answer = tokio::task::spawn_blocking(move || {

@@ -4,6 +4,7 @@
 //! controller publish. What must outlive a reload belongs to a name and is kept in the registry:
 //! a breaker to its backend, gate and counts to their route ([`state`]).
 
+mod exposing;
 #[cfg(test)]
 mod fixture;
 pub mod jwks;
@@ -12,6 +13,7 @@ mod pulse;
 pub mod reload;
 pub mod routes;
 pub mod state;
+pub mod users;
 pub mod watch;
 
 use std::collections::HashMap;
@@ -32,11 +34,13 @@ use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
 use meters::MetricIds;
 
+pub use exposing::Exposing;
 pub use jwks::{Jwks, Ring};
 pub use meters::{ArmMeters, Meters};
 pub use reload::{ReloadOutcome, Reloader, Trigger};
 pub use routes::{Matched, RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
+pub use users::Users;
 pub use watch::Watching;
 
 /// Everything a request needs to know, whole and unchanging.
@@ -62,6 +66,8 @@ pub struct Snapshot {
     pub reads_claims: Box<[bool]>,
     /// The keys that the issuer of tokens publishes.
     pub jwks: Option<Arc<Jwks>>,
+    /// How exposure tokens are signed, if they are.
+    pub exposing: Option<Exposing>,
 }
 
 /// A backend as it runs.
@@ -139,6 +145,8 @@ pub struct Live {
     ready: AtomicBool,
     /// Counts of each worker beside routes.
     pub workers: Box<[WorkerCounters]>,
+    /// What stands for users in logs and events.
+    pub users: Users,
     /// The background tasks of new upstreams run here.
     background: tokio::runtime::Handle,
 }
@@ -166,6 +174,7 @@ impl Live {
             registry: Mutex::new(registry),
             reloads: Mutex::new(ReloadStatus { succeeded_at: Some(clock::timestamp()), ..ReloadStatus::default() }),
             ready: AtomicBool::new(true),
+            users: Users::default(),
             workers: std::iter::repeat_with(WorkerCounters::default).take(workers).collect(),
             background,
         }))
@@ -245,6 +254,7 @@ impl Registry {
             jwks.spawn_background(background);
         }
         self.jwks.clone_from(&jwks);
+        let exposing = Exposing::new(&loaded.config);
         Ok(Snapshot {
             generation,
             loaded,
@@ -256,6 +266,7 @@ impl Registry {
             meters,
             reads_claims,
             jwks,
+            exposing,
         })
     }
 
