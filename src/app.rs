@@ -5,10 +5,12 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
-use crate::controller::{self, SharedWindows};
+use crate::controller::{self, Keeper, SharedEvidence, SharedWindows};
 use crate::events::{Intake, upkeep};
 use crate::live::{Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
@@ -21,6 +23,8 @@ use crate::upstream::BuildError;
 const CONTROL_THREADS: usize = 1;
 /// How long traffic waits for the store at the start.
 const STORE_WAIT: Duration = Duration::from_secs(1);
+/// How long the end waits for evidence to be written.
+const KEEPER_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,7 @@ pub struct Gateway {
     watching: Option<Watching>,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
+    keeper: Keeping,
     control: Runtime,
 }
 
@@ -104,7 +109,9 @@ impl Gateway {
         let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
-        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
+        let evidence = SharedEvidence::default();
+        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
+        let keeper = Keeping::start(&control, &live, &intake, &evidence);
         let reloader = sources.clone().map(|sources| reloader(&live, sources, &log));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
         let console = Console {
@@ -114,10 +121,25 @@ impl Gateway {
             log: log.clone(),
             reloader: reloader.clone(),
             intake: Arc::clone(&intake),
+            evidence,
         };
         admin::serve(control.handle(), observe, admin, console);
         let (observe, admin) = addresses;
-        Ok(Self { live, windows, sources, reloader, log, intake, observe, admin, watching, data, access, control })
+        Ok(Self {
+            live,
+            windows,
+            sources,
+            reloader,
+            log,
+            intake,
+            observe,
+            admin,
+            watching,
+            data,
+            access,
+            keeper,
+            control,
+        })
     }
 
     /// The runtime of everything that is not a client's request.
@@ -145,8 +167,32 @@ impl Gateway {
         self.data.linger(shutdown.drain_delay);
         self.data.drain(shutdown.drain_timeout);
         drop(self.watching);
+        self.keeper.end(&self.control);
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
+    }
+}
+
+/// The task that keeps evidence, and how it is told to end.
+struct Keeping {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Keeping {
+    fn start(control: &Runtime, live: &Arc<Live>, intake: &Intake, evidence: &SharedEvidence) -> Self {
+        let (stop, stopping) = oneshot::channel();
+        let keeper = Keeper::new(Arc::clone(live), Arc::clone(intake.store()), evidence.clone());
+        Self { stop, task: control.spawn(keeper.run(stopping)) }
+    }
+
+    /// Writes what has not been written, as far as there is time.
+    fn end(self, control: &Runtime) {
+        // The controller takes what is in the rings once more first.
+        std::thread::sleep(2 * controller::TICK);
+        if self.stop.send(()).is_ok() && control.block_on(tokio::time::timeout(KEEPER_WAIT, self.task)).is_err() {
+            tracing::error!("the last evidence could not be written in time");
+        }
     }
 }
 

@@ -48,7 +48,7 @@ use axum::routing::{MethodRouter, get, post};
 use tokio::runtime::Handle;
 
 use crate::config::model::EVENTS_PATH;
-use crate::controller::SharedWindows;
+use crate::controller::{SharedEvidence, SharedWindows};
 use crate::events::Intake;
 use crate::live::{Live, Reloader};
 use crate::telemetry::access::AccessLogGuard;
@@ -71,6 +71,8 @@ pub struct Console {
     pub log: LogHandle,
     /// Replaces the configuration; where it came from somewhere.
     pub reloader: Option<Arc<Reloader>>,
+    /// What was counted.
+    pub evidence: SharedEvidence,
     /// Takes events in.
     pub intake: Arc<Intake>,
 }
