@@ -378,7 +378,7 @@ async fn a_phase_is_told_by_hashes_and_a_process_by_what_it_started_with() {
     assert_eq!(names, expected);
     let expected = json!({
         "admin.address": "127.0.0.1:9901", "listen.address": "0.0.0.0:8080",
-        "listen.threads": "0", "observe.address": "127.0.0.1:9902",
+        "listen.threads": "0", "observe.address": "127.0.0.1:9902", "state.store": "memory",
     });
     assert_eq!(get(&faces.admin, "/api/v1/config").await.json()["restart_keys"], expected);
 }
