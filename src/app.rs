@@ -190,7 +190,11 @@ impl Keeping {
     fn end(self, control: &Runtime) {
         // The controller takes what is in the rings once more first.
         std::thread::sleep(2 * controller::TICK);
-        if self.stop.send(()).is_ok() && control.block_on(tokio::time::timeout(KEEPER_WAIT, self.task)).is_err() {
+        if self.stop.send(()).is_err() {
+            return;
+        }
+        // A timer needs the runtime around it when it is made.
+        if control.block_on(async { tokio::time::timeout(KEEPER_WAIT, self.task).await }).is_err() {
             tracing::error!("the last evidence could not be written in time");
         }
     }

@@ -8,6 +8,7 @@
 //! | `routes`, `config` | what runs |
 //! | [`explain`], [`assignments`] | why an arm serves a user, and which arms many users are assigned |
 //! | `ofrep` | flags for OpenFeature clients |
+//! | [`stats`] | how the arms fared over a stretch of time |
 //! | `acts` | reload, log filter |
 //! | `events` | events come in |
 //! | `problem`, `body` | errors and input |
@@ -31,6 +32,7 @@ mod problem;
 pub mod question;
 mod routes;
 mod server;
+pub mod stats;
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +96,7 @@ fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
     let routes = probe_routes()
         .route("/api/v1/routes", page(routes::all))
         .route("/api/v1/routes/{route}", get(async |console, name| routes::one(console, name)))
+        .route("/api/v1/stats", get(stats::page))
         .route("/api/v1/config", page(config::page))
         .route(guard::EXPLAIN, get(async |console, query| explain::by_query(console, query)).post(explain::by_body))
         .route(guard::ASSIGNMENTS, post(assignments::by_body))

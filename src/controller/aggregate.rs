@@ -11,9 +11,11 @@ use serde_json::Value;
 use crate::config::model::{EventSource, Metric, MetricSource};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
+use crate::domain::decision::Reason;
 use crate::domain::evidence::{CellKey, Measured, Observation, RouteEvidence, Stratum};
 use crate::domain::metric::{BuiltIn, Kind, MetricId};
 use crate::domain::phase::Phase;
+use crate::domain::series::{Seconds, Series};
 use crate::measure::Record;
 use crate::store::{Attribution, Event};
 
@@ -21,6 +23,7 @@ use crate::store::{Attribution, Event};
 #[derive(Debug, Default)]
 pub struct Evidence {
     routes: HashMap<u32, RouteEvidence>,
+    series: HashMap<u32, Series>,
 }
 
 /// The evidence, shared by the loops that fill it and the pages that read it.
@@ -95,6 +98,22 @@ impl Evidence {
         self.routes.iter_mut().map(|(route, evidence)| (*route, evidence))
     }
 
+    /// What a route did over time; nothing before its first request.
+    #[must_use]
+    pub fn series(&self, route: u32) -> Option<&Series> {
+        self.series.get(&route)
+    }
+
+    /// What a route did over time, to add to it.
+    pub(super) fn series_mut(&mut self, route: u32) -> &mut Series {
+        self.series.entry(route).or_default()
+    }
+
+    /// What all routes did, to take what has changed.
+    pub(super) fn all_series_mut(&mut self) -> impl Iterator<Item = (u32, &mut Series)> {
+        self.series.iter_mut().map(|(route, series)| (*route, series))
+    }
+
     /// Counts one event for every metric that is made of such events.
     pub(super) fn event(&mut self, route: u32, event: &Event, to: &Attribution, metrics: &[EventMetric]) {
         if !metrics.iter().any(|metric| *metric.source.name == *event.name) {
@@ -106,15 +125,17 @@ impl Evidence {
             if let Some(value) = metric.value(event, to, &data) {
                 let key = CellKey { phase, stratum, arm: to.arm, metric: Measured::Own(metric.id) };
                 self.route_mut(route).observe(key, Observation { bucket: Some(to.bucket), value }, false);
+                self.series_mut(route).observe(event.at.as_second(), to.arm, key.metric, value, false);
             }
         }
     }
 
-    /// Counts one settled request.
-    pub(super) fn record(&mut self, record: &Record) {
-        if record.reason == crate::domain::decision::Reason::Undecided {
+    /// Counts one request that was settled at about this time.
+    pub(super) fn record(&mut self, record: &Record, now: Seconds) {
+        if record.reason == Reason::Undecided {
             return;
         }
+        self.note(record, now);
         let evidence = self.routes.entry(record.route).or_default();
         let stratum = stratum(record.randomised.map(|percent| percent.get()), record.rule);
         let mut observe = |arm: Arm, metric: Measured, value: f64, timed: bool| {
@@ -142,6 +163,32 @@ impl Evidence {
         }
         if let (Some(sample), true) = (record.user_sample, stratum != Stratum::Fixed) {
             evidence.assign(record.phase, sample, record.assigned);
+        }
+    }
+}
+
+impl Evidence {
+    /// Counts a request in the series, by the arm that served.
+    fn note(&mut self, record: &Record, now: Seconds) {
+        let series = self.series_mut(record.route);
+        let built_in = Measured::BuiltIn;
+        let mut observe = |arm, metric, value, timed| series.observe(now, arm, metric, value, timed);
+        let served = record.served;
+        observe(served, built_in(BuiltIn::Requests), 1.0, false);
+        observe(served, built_in(BuiltIn::Errors), yes(is_error(record)), false);
+        observe(served, built_in(BuiltIn::Fallbacks), yes(record.fell_back), false);
+        observe(served, built_in(BuiltIn::Latency), record.duration_micros as f64, true);
+        if let Some(first_byte) = record.first_byte_micros {
+            observe(served, built_in(BuiltIn::FirstByte), first_byte as f64, true);
+        }
+        for attempt in record.attempts.iter().flatten() {
+            if attempt.outcome != Outcome::ClientGone {
+                observe(attempt.arm, built_in(BuiltIn::AttemptErrors), yes(attempt.outcome.is_failure()), false);
+                observe(attempt.arm, built_in(BuiltIn::AttemptLatency), attempt.duration_micros as f64, true);
+            }
+        }
+        for (metric, value) in record.values.iter() {
+            observe(served, Measured::Own(metric), value, false);
         }
     }
 }

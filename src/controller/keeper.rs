@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::aggregate::{self, SharedEvidence};
-use crate::domain::evidence::{CellKey, Kept, USERS, decode, encode};
+use crate::domain::Arm;
+use crate::domain::evidence::{CellKey, Kept, Measured, USERS, decode, encode};
+use crate::domain::metric::MetricId;
 use crate::domain::phase::Phase;
 use crate::live::Live;
 use crate::store::{Attached, Cell, CellKey as StoredKey, Checkpoint, Cursor, EventQuery, Failure, Store as _};
@@ -18,6 +20,8 @@ use crate::store::{Attached, Cell, CellKey as StoredKey, Checkpoint, Cursor, Eve
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// How often new events are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
+/// Before the names of cells of hours.
+const HOUR: &str = "hour/";
 /// Events that are read at once.
 const PAGE: usize = 1_000;
 
@@ -89,6 +93,9 @@ impl Keeper {
             let mut evidence = self.evidence.lock();
             match (decode(&bytes), key) {
                 (Ok(Kept::Cell(cell)), Some(key)) => evidence.route_mut(route).merge_cell(key, &cell),
+                (Ok(Kept::Cell(cell)), None) if let Some((hour, arm, metric)) = self.hour_of(&part) => {
+                    evidence.series_mut(route).restore_hour(hour, arm, metric, &cell);
+                }
                 (Ok(Kept::Users(users)), None) if *part == *USERS => {
                     evidence.route_mut(route).merge_users(phase, &users)
                 }
@@ -101,6 +108,14 @@ impl Keeper {
         tracing::info!(cells = count, events_up_to, "evidence read");
         (self.counted, self.written) = (events_up_to, events_up_to);
         Ok(())
+    }
+
+    /// Reads `hour/482137/control/latency`.
+    fn hour_of(&self, part: &str) -> Option<(i64, Arm, Measured)> {
+        let mut words = part.strip_prefix(HOUR)?.splitn(3, '/');
+        let hour = words.next()?.parse().ok()?;
+        let arm = Arm::parse(words.next()?)?;
+        Some((hour, arm, Measured::named(words.next()?, |name| self.live.metric_id(name))?))
     }
 
     /// Counts the events that are stored and not counted yet.
@@ -125,45 +140,78 @@ impl Keeper {
 
     /// Writes what has changed.
     async fn write(&mut self) -> Result<(), Failure> {
-        let (names, routes) = (self.live.metric_names(), self.live.route_names());
-        let mut cells = Vec::new();
-        let mut taken = Vec::new();
         let counted = self.counted;
-        for (id, evidence) in self.evidence.lock().routes_mut() {
-            let Some(route) = routes.get(&id) else { continue };
-            let mut put = |phase: Phase, part: String, kept: Kept| {
-                let key = StoredKey { route: Box::from(&**route), phase: phase.0, part: part.into() };
-                cells.push(Cell { key, bytes: encode(&kept) });
-            };
-            for (key, cell) in evidence.take_changed() {
-                if let Some(part) = key.part(|id| names.get(usize::from(id.0)).map(|name| &**name)) {
-                    put(key.phase, part, Kept::Cell(cell));
-                    taken.push((id, key.phase, Some(key)));
-                }
-            }
-            for (phase, users) in evidence.take_changed_users() {
-                put(phase, USERS.to_owned(), Kept::Users(users));
-                taken.push((id, phase, None));
-            }
-        }
+        let (cells, taken) = self.take();
         if cells.is_empty() && counted == self.written {
             return Ok(());
         }
         let saved = self.store.save_checkpoint(Checkpoint { cells, events_up_to: counted }).await;
-        if saved.is_ok() {
-            self.written = counted;
-        } else {
-            let mut evidence = self.evidence.lock();
-            for (route, phase, key) in taken {
-                let evidence = evidence.route_mut(route);
-                match key {
-                    Some(key) => evidence.give_back(key),
-                    None => evidence.give_back_users(phase),
-                }
-            }
+        match saved {
+            Ok(()) => self.written = counted,
+            Err(_) => self.give_back(taken),
         }
         saved
     }
+
+    /// What has changed, and what it was taken from.
+    fn take(&self) -> (Vec<Cell>, Vec<(u32, Taken)>) {
+        let (names, routes) = (self.live.metric_names(), self.live.route_names());
+        let name_of = |id: MetricId| names.get(usize::from(id.0)).map(|name| &**name);
+        let (mut cells, mut taken) = (Vec::new(), Vec::new());
+        let mut put = |route: u32, phase: Phase, part: String, kept: &Kept| {
+            if let Some(name) = routes.get(&route) {
+                let key = StoredKey { route: Box::from(&**name), phase: phase.0, part: part.into() };
+                cells.push(Cell { key, bytes: encode(kept) });
+            }
+        };
+        let mut evidence = self.evidence.lock();
+        for (route, evidence) in evidence.routes_mut() {
+            for (key, cell) in evidence.take_changed() {
+                if let Some(part) = key.part(name_of) {
+                    put(route, key.phase, part, &Kept::Cell(cell));
+                    taken.push((route, Taken::Cell(key)));
+                }
+            }
+            for (phase, users) in evidence.take_changed_users() {
+                put(route, phase, USERS.to_owned(), &Kept::Users(users));
+                taken.push((route, Taken::Users(phase)));
+            }
+        }
+        for (route, series) in evidence.all_series_mut() {
+            for (hour, arms) in series.take_changed_hours() {
+                for (arm, measured) in Arm::ALL.into_iter().zip(arms) {
+                    for (metric, cell) in measured {
+                        if let Some(metric) = metric.name(name_of) {
+                            put(route, TIMELESS, format!("{HOUR}{hour}/{arm}/{metric}"), &Kept::Cell(cell));
+                        }
+                    }
+                }
+                taken.push((route, Taken::Hour(hour)));
+            }
+        }
+        (cells, taken)
+    }
+
+    fn give_back(&self, taken: Vec<(u32, Taken)>) {
+        let mut evidence = self.evidence.lock();
+        for (route, taken) in taken {
+            match taken {
+                Taken::Cell(key) => evidence.route_mut(route).give_back(key),
+                Taken::Users(phase) => evidence.route_mut(route).give_back_users(phase),
+                Taken::Hour(hour) => evidence.series_mut(route).give_back_hour(hour),
+            }
+        }
+    }
+}
+
+/// The phase under which hours are kept: they do not belong to one.
+const TIMELESS: Phase = Phase(0);
+
+/// What a kept cell was taken from.
+enum Taken {
+    Cell(CellKey),
+    Users(Phase),
+    Hour(i64),
 }
 
 /// The store itself counts its failures, and the log tells of them.

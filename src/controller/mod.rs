@@ -54,7 +54,7 @@ pub async fn run(
 /// One turn: everything in the rings, then every gate.
 fn turn(live: &Live, rings: &mut [rtrb::Consumer<Record>], windows: &SharedWindows, evidence: &SharedEvidence) {
     let snapshot = live.snapshot();
-    let now = clock::now_millis();
+    let (now, time) = (clock::now_millis(), clock::timestamp().as_second());
     let (mut windows, mut evidence) = (windows.lock(), evidence.lock());
     for (definition, state) in snapshot.config().routes.iter().zip(&snapshot.routes) {
         windows.configure(state.id, definition.quality_gate.as_ref().map(|gate| (gate.metric, &gate.settings)));
@@ -62,7 +62,7 @@ fn turn(live: &Live, rings: &mut [rtrb::Consumer<Record>], windows: &SharedWindo
     for ring in rings {
         while let Ok(record) = ring.pop() {
             windows.record(&record);
-            evidence.record(&record);
+            evidence.record(&record, time);
         }
     }
     for state in &snapshot.routes {

@@ -11,6 +11,24 @@ pub const USERS: &str = "users";
 /// Before the names of a file's metrics, so that they cannot be taken for the gateway's own.
 const OWN: &str = "own.";
 
+impl Measured {
+    /// The name under which it is kept.
+    pub fn name<'a>(self, metric: impl FnOnce(MetricId) -> Option<&'a str>) -> Option<String> {
+        match self {
+            Self::BuiltIn(metric) => Some(metric.as_str().to_owned()),
+            Self::Own(id) => Some(format!("{OWN}{}", metric(id)?)),
+        }
+    }
+
+    /// Reads what [`Measured::name`] writes.
+    pub fn named(name: &str, metric: impl FnOnce(&str) -> MetricId) -> Option<Self> {
+        match name.strip_prefix(OWN) {
+            Some(own) => Some(Self::Own(metric(own))),
+            None => BuiltIn::parse(name).map(Self::BuiltIn),
+        }
+    }
+}
+
 impl CellKey {
     /// The name of the cell within its phase; `metric` tells the name of a metric of the file.
     pub fn part<'a>(&self, metric: impl FnOnce(MetricId) -> Option<&'a str>) -> Option<String> {
@@ -19,11 +37,7 @@ impl CellKey {
             Stratum::Rollout => "rollout".to_owned(),
             Stratum::Rule(index) => format!("rule:{index}"),
         };
-        let (mark, metric) = match self.metric {
-            Measured::BuiltIn(metric) => ("", metric.as_str()),
-            Measured::Own(id) => (OWN, metric(id)?),
-        };
-        Some(format!("{stratum}/{}/{mark}{metric}", self.arm))
+        Some(format!("{stratum}/{}/{}", self.arm, self.metric.name(metric)?))
     }
 
     /// Reads what [`CellKey::part`] writes; `metric` gives the number of a name.
@@ -35,11 +49,7 @@ impl CellKey {
             other => Stratum::Rule(other.strip_prefix("rule:")?.parse().ok()?),
         };
         let arm = Arm::parse(words.next()?)?;
-        let name = words.next()?;
-        let metric = match name.strip_prefix(OWN) {
-            Some(own) => Measured::Own(metric(own)),
-            None => Measured::BuiltIn(BuiltIn::parse(name)?),
-        };
+        let metric = Measured::named(words.next()?, metric)?;
         Some(Self { phase, stratum, arm, metric })
     }
 }
