@@ -13,6 +13,7 @@ use crate::domain::Arm;
 use crate::domain::evidence::{CellKey, Kept, Measured, USERS, decode, encode};
 use crate::domain::metric::MetricId;
 use crate::domain::phase::Phase;
+use crate::domain::series::{Place, SliceName, Step};
 use crate::live::Live;
 use crate::store::{Attached, Cell, CellKey as StoredKey, Checkpoint, Cursor, EventQuery, Failure, Store as _};
 
@@ -20,8 +21,6 @@ use crate::store::{Attached, Cell, CellKey as StoredKey, Checkpoint, Cursor, Eve
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// How often new events are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
-/// Before the names of cells of hours.
-const HOUR: &str = "hour/";
 /// Events that are read at once.
 const PAGE: usize = 1_000;
 
@@ -93,8 +92,8 @@ impl Keeper {
             let mut evidence = self.evidence.lock();
             match (decode(&bytes), key) {
                 (Ok(Kept::Cell(cell)), Some(key)) => evidence.route_mut(route).merge_cell(key, &cell),
-                (Ok(Kept::Cell(cell)), None) if let Some((hour, arm, metric)) = self.hour_of(&part) => {
-                    evidence.series_mut(route).restore_hour(hour, arm, metric, &cell);
+                (Ok(Kept::Cell(cell)), None) if let Some(place) = self.place_of(&part) => {
+                    evidence.series_mut(route).restore(place, &cell);
                 }
                 (Ok(Kept::Users(users)), None) if *part == *USERS => {
                     evidence.route_mut(route).merge_users(phase, &users)
@@ -111,11 +110,13 @@ impl Keeper {
     }
 
     /// Reads `hour/482137/control/latency`.
-    fn hour_of(&self, part: &str) -> Option<(i64, Arm, Measured)> {
-        let mut words = part.strip_prefix(HOUR)?.splitn(3, '/');
-        let hour = words.next()?.parse().ok()?;
+    fn place_of(&self, part: &str) -> Option<Place> {
+        let mut words = part.splitn(4, '/');
+        let (step, number) = (words.next()?, words.next()?.parse().ok()?);
+        let step = Step::ALL.into_iter().find(|known| known.as_str() == step)?;
         let arm = Arm::parse(words.next()?)?;
-        Some((hour, arm, Measured::named(words.next()?, |name| self.live.metric_id(name))?))
+        let metric = Measured::named(words.next()?, |name| self.live.metric_id(name))?;
+        Some(Place { slice: (step, number), arm, metric })
     }
 
     /// Counts the events that are stored and not counted yet.
@@ -158,35 +159,42 @@ impl Keeper {
         let (names, routes) = (self.live.metric_names(), self.live.route_names());
         let name_of = |id: MetricId| names.get(usize::from(id.0)).map(|name| &**name);
         let (mut cells, mut taken) = (Vec::new(), Vec::new());
-        let mut put = |route: u32, phase: Phase, part: String, kept: &Kept| {
+        let mut put = |route: u32, phase: Phase, part: String, bytes: Vec<u8>| {
             if let Some(name) = routes.get(&route) {
                 let key = StoredKey { route: Box::from(&**name), phase: phase.0, part: part.into() };
-                cells.push(Cell { key, bytes: encode(kept) });
+                cells.push(Cell { key, bytes });
             }
         };
         let mut evidence = self.evidence.lock();
         for (route, evidence) in evidence.routes_mut() {
             for (key, cell) in evidence.take_changed() {
                 if let Some(part) = key.part(name_of) {
-                    put(route, key.phase, part, &Kept::Cell(cell));
+                    put(route, key.phase, part, encode(&Kept::Cell(cell)));
                     taken.push((route, Taken::Cell(key)));
                 }
             }
             for (phase, users) in evidence.take_changed_users() {
-                put(route, phase, USERS.to_owned(), &Kept::Users(users));
+                put(route, phase, USERS.to_owned(), encode(&Kept::Users(users)));
                 taken.push((route, Taken::Users(phase)));
             }
         }
         for (route, series) in evidence.all_series_mut() {
-            for (hour, arms) in series.take_changed_hours() {
+            for (slice, arms) in series.take_changed() {
                 for (arm, measured) in Arm::ALL.into_iter().zip(arms) {
                     for (metric, cell) in measured {
-                        if let Some(metric) = metric.name(name_of) {
-                            put(route, TIMELESS, format!("{HOUR}{hour}/{arm}/{metric}"), &Kept::Cell(cell));
+                        if let Some(part) = part_of(Place { slice, arm, metric }, name_of) {
+                            put(route, TIMELESS, part, encode(&Kept::Cell(cell)));
                         }
                     }
                 }
-                taken.push((route, Taken::Hour(hour)));
+                taken.push((route, Taken::Slice(slice)));
+            }
+            for place in series.take_expired() {
+                if let Some(part) = part_of(place, name_of) {
+                    // Nothing removes the cell.
+                    put(route, TIMELESS, part, Vec::new());
+                    taken.push((route, Taken::Expired(place)));
+                }
             }
         }
         (cells, taken)
@@ -198,20 +206,28 @@ impl Keeper {
             match taken {
                 Taken::Cell(key) => evidence.route_mut(route).give_back(key),
                 Taken::Users(phase) => evidence.route_mut(route).give_back_users(phase),
-                Taken::Hour(hour) => evidence.series_mut(route).give_back_hour(hour),
+                Taken::Slice(slice) => evidence.series_mut(route).give_back(slice),
+                Taken::Expired(place) => evidence.series_mut(route).give_back_expired(place),
             }
         }
     }
 }
 
-/// The phase under which hours are kept: they do not belong to one.
+/// The phase under which slices of time are kept: they do not belong to one.
 const TIMELESS: Phase = Phase(0);
 
 /// What a kept cell was taken from.
 enum Taken {
     Cell(CellKey),
     Users(Phase),
-    Hour(i64),
+    Slice(SliceName),
+    Expired(Place),
+}
+
+/// The name of a cell of a slice: `hour/482137/control/latency`.
+fn part_of<'a>(place: Place, metric: impl FnOnce(MetricId) -> Option<&'a str>) -> Option<String> {
+    let (step, number) = place.slice;
+    Some(format!("{}/{number}/{}/{}", step.as_str(), place.arm, place.metric.name(metric)?))
 }
 
 /// The store itself counts its failures, and the log tells of them.

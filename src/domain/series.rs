@@ -27,6 +27,18 @@ pub const MINUTES: usize = 180;
 pub const HOURS: usize = 720;
 
 impl Step {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Minute, Self::Hour];
+
+    /// The word under which slices are kept.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+        }
+    }
+
     /// Its length in seconds.
     #[must_use]
     pub const fn seconds(self) -> Seconds {
@@ -61,20 +73,36 @@ struct Slice {
 pub struct Series {
     minutes: VecDeque<Slice>,
     hours: VecDeque<Slice>,
+    /// What is too old to be kept and was not told of yet.
+    expired: Vec<Place>,
+}
+
+/// Names one slice.
+pub type SliceName = (Step, i64);
+
+/// Where one cell stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which slice.
+    pub slice: SliceName,
+    /// Which arm.
+    pub arm: Arm,
+    /// Which metric.
+    pub metric: Measured,
 }
 
 impl Series {
     /// Counts a value that was measured at a time. With `timed`, its distribution is kept, too.
     pub fn observe(&mut self, at: Seconds, arm: Arm, metric: Measured, value: f64, timed: bool) {
-        for (step, slices, most) in [(Step::Minute, &mut self.minutes, MINUTES), (Step::Hour, &mut self.hours, HOURS)] {
-            if let Some(slice) = slice_at(slices, at.div_euclid(step.seconds()), most) {
+        for step in Step::ALL {
+            if let Some(slice) = self.slice((step, at.div_euclid(step.seconds()))) {
                 slice.arms[arm.index()].entry(metric).or_default().observe(value, timed);
                 slice.changed = true;
             }
         }
     }
 
-    /// The sum over the slices that begin within a range, its end excluded, and where the first begins.
+    /// The sum over the slices that begin within a range, its end excluded.
     #[must_use]
     pub fn sum(&self, step: Step, start: Seconds, end: Seconds) -> ByArm {
         let slices = match step {
@@ -93,47 +121,63 @@ impl Series {
         sum
     }
 
-    /// Hours that have changed since they were last taken, with what was measured in them.
-    pub fn take_changed_hours(&mut self) -> Vec<(i64, ByArm)> {
-        let changed = self.hours.iter_mut().filter(|slice| slice.changed);
-        changed
-            .map(|slice| {
-                slice.changed = false;
-                (slice.number, slice.arms.clone())
-            })
-            .collect()
+    /// Slices that have changed since they were last taken, with what was measured in them.
+    pub fn take_changed(&mut self) -> Vec<(SliceName, ByArm)> {
+        let minutes = self.minutes.iter_mut().map(|slice| (Step::Minute, slice));
+        let all = minutes.chain(self.hours.iter_mut().map(|slice| (Step::Hour, slice)));
+        all.filter_map(|(step, slice)| {
+            std::mem::take(&mut slice.changed).then(|| ((step, slice.number), slice.arms.clone()))
+        })
+        .collect()
     }
 
-    /// Forgets that an hour was taken: what was to become of it has failed.
-    pub fn give_back_hour(&mut self, number: i64) {
-        if let Some(slice) = self.hours.iter_mut().find(|slice| slice.number == number) {
+    /// What has become too old since this was last asked.
+    pub fn take_expired(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.expired)
+    }
+
+    /// Forgets that a slice was taken: what was to become of it has failed.
+    pub fn give_back(&mut self, name: SliceName) {
+        if let Some(slice) = self.slice(name) {
             slice.changed = true;
         }
     }
 
-    /// Adds what was kept of an hour; one that is too old is left out.
-    pub fn restore_hour(&mut self, number: i64, arm: Arm, metric: Measured, cell: &Cell) {
-        if let Some(slice) = slice_at(&mut self.hours, number, HOURS) {
-            slice.arms[arm.index()].entry(metric).or_default().join(cell);
+    /// As [`Series::give_back`], for what was too old.
+    pub fn give_back_expired(&mut self, place: Place) {
+        self.expired.push(place);
+    }
+
+    /// Adds what was kept of a slice. What is too old expires at once.
+    pub fn restore(&mut self, place: Place, cell: &Cell) {
+        match self.slice(place.slice) {
+            Some(slice) => slice.arms[place.arm.index()].entry(place.metric).or_default().join(cell),
+            None => self.expired.push(place),
         }
     }
-}
 
-/// The slice with a number; makes room for it, and gives none for what is too old to be kept.
-fn slice_at(slices: &mut VecDeque<Slice>, number: i64, most: usize) -> Option<&mut Slice> {
-    let place = slices.partition_point(|slice| slice.number < number);
-    if slices.get(place).is_none_or(|slice| slice.number != number) {
+    /// The slice with a name; makes room for it, and gives none for what is too old to be kept.
+    fn slice(&mut self, (step, number): SliceName) -> Option<&mut Slice> {
+        let (slices, most) = match step {
+            Step::Minute => (&mut self.minutes, MINUTES as i64),
+            Step::Hour => (&mut self.hours, HOURS as i64),
+        };
         let newest = slices.back().map_or(number, |slice| slice.number.max(number));
-        if newest - number >= most as i64 {
+        if newest - number >= most {
             return None;
         }
-        slices.insert(place, Slice { number, ..Slice::default() });
-        while slices.front().is_some_and(|oldest| newest - oldest.number >= most as i64) {
-            slices.pop_front();
+        while let Some(oldest) = slices.pop_front_if(|oldest| newest - oldest.number >= most) {
+            for (arm, measured) in Arm::ALL.into_iter().zip(oldest.arms) {
+                let slice = (step, oldest.number);
+                self.expired.extend(measured.into_keys().map(|metric| Place { slice, arm, metric }));
+            }
         }
+        let place = slices.partition_point(|slice| slice.number < number);
+        if slices.get(place).is_none_or(|slice| slice.number != number) {
+            slices.insert(place, Slice { number, ..Slice::default() });
+        }
+        slices.get_mut(place)
     }
-    let place = slices.partition_point(|slice| slice.number < number);
-    slices.get_mut(place)
 }
 
 #[cfg(test)]
@@ -163,23 +207,29 @@ mod tests {
     }
 
     #[test]
-    fn times_have_quantiles_and_hours_are_kept_and_restored() {
+    fn times_have_quantiles_and_slices_are_kept_restored_and_removed() {
         let mut series = Series::default();
         (1..=100).for_each(|n| series.observe(10, Arm::Candidate, LATENCY, f64::from(n) * 1_000.0, true));
-        let taken = series.take_changed_hours();
-        assert!(series.take_changed_hours().is_empty());
-        series.give_back_hour(0);
-        assert_eq!(series.take_changed_hours().len(), 1);
+        let taken = series.take_changed();
+        assert_eq!(taken.iter().map(|(name, _)| *name).collect::<Vec<_>>(), [(Step::Minute, 0), (Step::Hour, 0)]);
+        assert!(series.take_changed().is_empty());
+        series.give_back((Step::Hour, 0));
+        assert_eq!(series.take_changed().len(), 1);
         let mut other = Series::default();
-        for (number, arms) in &taken {
-            for (metric, cell) in &arms[1] {
-                other.restore_hour(*number, Arm::Candidate, *metric, cell);
-            }
+        let place = |slice| Place { slice, arm: Arm::Candidate, metric: LATENCY };
+        for (slice, arms) in &taken {
+            other.restore(place(*slice), &arms[1][&LATENCY]);
         }
-        let median = |series: &Series| series.sum(Step::Hour, 0, 3_600)[1][&LATENCY].times().unwrap().quantile(0.5);
-        assert_eq!(median(&other), median(&series));
-        assert!((median(&series).unwrap() / 50_000.0 - 1.0).abs() < 0.011);
-        assert!(other.take_changed_hours().is_empty(), "what is kept already need not be written");
+        for step in Step::ALL {
+            let median = |series: &Series| series.sum(step, 0, 3_600)[1][&LATENCY].times().unwrap().quantile(0.5);
+            assert_eq!(median(&other), median(&series));
+            assert!((median(&series).unwrap() / 50_000.0 - 1.0).abs() < 0.011);
+        }
+        assert!(other.take_changed().is_empty(), "what is kept already need not be written");
+        other.observe(MINUTES as Seconds * 60, Arm::Control, REQUESTS, 1.0, false);
+        assert_eq!(other.take_expired(), [place((Step::Minute, 0))]);
+        other.restore(place((Step::Minute, 0)), &Cell::default());
+        assert_eq!(other.take_expired(), [place((Step::Minute, 0))], "what is too old is removed");
     }
 
     proptest! {
