@@ -66,6 +66,9 @@ fn turn(live: &Live, rings: &mut [rtrb::Consumer<Record>], windows: &SharedWindo
         }
     }
     for state in &snapshot.routes {
+        if let Some(evidence) = evidence.route(state.id) {
+            state.note_evidence(evidence.bytes() as u64, evidence.dropped);
+        }
         let position = windows.judge(state.id, now);
         if position != state.gate() {
             let (route, from, to) = (&*state.name, format!("{:?}", state.gate()), format!("{position:?}"));

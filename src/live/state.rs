@@ -220,6 +220,8 @@ pub struct RouteState {
     pub counters: Box<[RouteCounters]>,
     gate: AtomicU8,
     gate_moves: AtomicU32,
+    evidence_bytes: AtomicU64,
+    evidence_dropped: AtomicU64,
 }
 
 impl RouteState {
@@ -231,6 +233,8 @@ impl RouteState {
             counters,
             gate: AtomicU8::new(gate_code(quality::Position::Open)),
             gate_moves: AtomicU32::new(0),
+            evidence_bytes: AtomicU64::new(0),
+            evidence_dropped: AtomicU64::new(0),
         }
     }
 
@@ -242,6 +246,18 @@ impl RouteState {
             1 => quality::Position::Shut,
             _ => quality::Position::Probing,
         }
+    }
+
+    /// Bytes of its evidence, and observations that found no room in it.
+    #[must_use]
+    pub fn evidence(&self) -> (u64, u64) {
+        (self.evidence_bytes.load(Ordering::Relaxed), self.evidence_dropped.load(Ordering::Relaxed))
+    }
+
+    /// Tells how large its evidence is. Only the controller does.
+    pub fn note_evidence(&self, bytes: u64, dropped: u64) {
+        self.evidence_bytes.store(bytes, Ordering::Relaxed);
+        self.evidence_dropped.store(dropped, Ordering::Relaxed);
     }
 
     /// Publishes a position of the quality gate. Only the controller does.

@@ -60,6 +60,27 @@ split_by = "session"
 rules = [{ name = "premium", if = { user.tier = "premium" }, percent = 75 }]
 rollout = { percent = 33.3 }
 fallback = { replay = "connect" }
+[routes.slotted]
+path = "/slotted"
+control = "old"
+candidate = "new"
+exclusive = { group = "search", slots = [0, 60] }
+rollout = { percent = 50 }
+fallback = { replay = "connect" }
+[routes.other-slots]
+path = "/other-slots"
+control = "old"
+candidate = "new"
+exclusive = { group = "search", slots = [60, 100] }
+rollout = { percent = 50 }
+fallback = { replay = "connect" }
+[routes.after]
+path = "/after"
+control = "old"
+candidate = "new"
+prerequisite = { route = "plain", arm = "candidate" }
+rollout = { percent = 60 }
+fallback = { replay = "connect" }
 [routes.forced]
 path = "/forced"
 control = "old"
@@ -115,7 +136,7 @@ fn a_flag_is_what_the_next_request_gets() {
         }
     }
     // Both arms were seen on every route that splits, so that equality says something.
-    let routes = ["by-session", "held", "plain", "ruled"];
+    let routes = ["after", "by-session", "held", "other-slots", "plain", "ruled", "slotted"];
     for (route, arm) in routes.into_iter().flat_map(|route| [(route, "control"), (route, "candidate")]) {
         let count = arms.get(&(route.to_owned(), arm.to_owned())).copied().unwrap_or_default();
         assert!(count > USERS / 50, "{route} {arm}: {count}");

@@ -99,6 +99,28 @@ pub const FAMILIES: &[Family] = &[
         collect: |seen, out| by_route(seen, out, effective_percent),
     },
     Family {
+        name: "pointsman_evidence_bytes",
+        help: "Memory of a route's evidence: sums by phase, arm, metric and bucket of users; at most 16 MiB.",
+        kind: Gauge,
+        labels: &["route"],
+        collect: |seen, out| {
+            for route in &seen.snapshot.routes {
+                out.count(&[&route.name], route.evidence().0);
+            }
+        },
+    },
+    Family {
+        name: "pointsman_evidence_dropped_total",
+        help: "Observations that found no room in a route's evidence.",
+        kind: Counter,
+        labels: &["route"],
+        collect: |seen, out| {
+            for route in &seen.snapshot.routes {
+                out.count(&[&route.name], route.evidence().1);
+            }
+        },
+    },
+    Family {
         name: "pointsman_route_enabled",
         help: "1 while the route may use its candidate, 0 while its kill switch is thrown or the candidate has no URL.",
         kind: Gauge,
