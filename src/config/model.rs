@@ -19,6 +19,7 @@ use crate::domain::decision::{Needs, Policy};
 use crate::domain::metric::{Better, BuiltIn, Kind, Usage};
 use crate::domain::pin::Pins;
 use crate::domain::pointer::Pointer;
+use crate::domain::reading::Prices;
 use crate::domain::{breaker, fallback, quality, rewrite};
 use crate::jwt;
 
@@ -357,6 +358,19 @@ pub struct Backend {
     pub breaker_for_control: bool,
     /// Statuses that count as failure.
     pub failure_status: Vec<StatusCode>,
+    /// What its tokens cost.
+    pub pricing: Option<Pricing>,
+    /// What its answers may cost on a day, as a candidate; only with prices.
+    pub cost_per_day: Option<f64>,
+}
+
+/// `[backends.NAME.prices]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pricing {
+    /// The prices.
+    pub prices: Prices,
+    /// For people.
+    pub currency: String,
 }
 
 /// Where a backend is.

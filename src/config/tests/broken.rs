@@ -100,6 +100,11 @@ fn backends() {
         ("window without ratio", "url = \"http://a\"\nbreaker = { window = \"1m\" }\n"),
         ("longest open time", "url = \"http://a\"\nbreaker = { open_for = \"1m\", open_for_max = \"30s\" }\n"),
         ("host", "url = \"http://a\"\nhost = \"a b\"\n"),
+        ("half of the prices", "url = \"http://a\"\nprices = { input = 3.0 }\n"),
+        ("a price below nothing", "url = \"http://a\"\nprices = { input = -1, output = \"15\" }\n"),
+        ("a budget without prices", "url = \"http://a\"\nbudget = { cost_per_day = 50 }\n"),
+        ("an endless budget", "url = \"http://a\"\nprices = { input = 3, output = 15 }\nbudget = { cost_per_day = 1e9 }\n"),
+        ("a budget of nothing", "url = \"http://a\"\nprices = { input = 3, output = 15 }\nbudget = {}\n"),
     ];
     let rest = "[backends.b]\nurl = \"http://b\"\n";
     insta::assert_snapshot!(messages(&rows, |lines| format!("[backends.a]\n{lines}{rest}{ROUTE}")));

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use super::Kind::{Counter, Gauge, Histogram};
 use super::{Family, Observation, Samples};
+use crate::config::model::BackendIndex;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::fallback::Cause;
 use crate::domain::pin;
 use crate::domain::quality::Position;
+use crate::domain::reading::Unread;
 use crate::jwt::Rejection;
+use crate::live::Snapshot;
 use crate::measure::RouteTotals;
-use crate::measure::counters::BodyMiss;
+use crate::measure::counters::{BodyMiss, ReadTotals};
 use crate::upstream::EndpointStatus;
 
 /// Every metric, in the order in which they are told.
@@ -84,6 +87,41 @@ pub const FAMILIES: &[Family] = &[
         collect: pins_rejected,
     },
     Family {
+        name: "pointsman_tokens_total",
+        help: "Tokens that the answers of an arm told of, by direction (input, output); arms whose backend has prices, \
+            and all where a metric is read from usage.",
+        kind: Counter,
+        labels: &["route", "arm", "direction"],
+        collect: |seen, out| by_read_arm(seen, out, Snapshot::reads_usage, tokens),
+    },
+    Family {
+        name: "pointsman_cost_total",
+        help: "What these tokens cost, in the currency of the backend's prices.",
+        kind: Counter,
+        labels: &["route", "arm"],
+        collect: |seen, out| {
+            by_read_arm(seen, out, has_prices, |read, [route, arm], out| out.value(&[route, arm], read.cost));
+        },
+    },
+    Family {
+        name: "pointsman_time_to_first_token_seconds",
+        help: "From sending a try to the first token of a streamed answer.",
+        kind: Histogram,
+        labels: &["route", "arm"],
+        collect: |seen, out| {
+            let reads = Snapshot::reads_usage;
+            by_read_arm(seen, out, reads, |read, [route, arm], out| out.histogram(&[route, arm], &read.first_token));
+        },
+    },
+    Family {
+        name: "pointsman_answers_unread_total",
+        help: "Answers of which nothing is known although metrics or costs are read from them, by reason (encoded, \
+            content_type, truncated, timeout, client_gone, too_long, no_memory, not_json, no_usage); never taken for zero.",
+        kind: Counter,
+        labels: &["route", "arm", "reason"],
+        collect: |seen, out| by_read_arm(seen, out, Snapshot::reads_answers, unread),
+    },
+    Family {
         name: "pointsman_rollout_percent",
         help: "Percentage of the users that the running configuration gives to the candidate.",
         kind: Gauge,
@@ -126,6 +164,13 @@ pub const FAMILIES: &[Family] = &[
         kind: Gauge,
         labels: &["backend"],
         collect: rate_limited,
+    },
+    Family {
+        name: "pointsman_budget_used_ratio",
+        help: "Share of a backend's daily budget that this process has spent today (UTC); from 1 on, control serves.",
+        kind: Gauge,
+        labels: &["backend"],
+        collect: budgets,
     },
     Family {
         name: "pointsman_backend_in_flight",
@@ -384,6 +429,46 @@ fn by_arm(seen: &Observation<'_>, out: &mut Samples, collect: fn(&RouteTotals, u
     for (route, totals) in seen.snapshot.routes.iter().zip(&seen.totals) {
         for arm in Arm::ALL {
             collect(totals, arm.index(), &[&route.name, arm.as_str()], out);
+        }
+    }
+}
+
+/// The arms whose backends are `read`.
+fn by_read_arm(
+    seen: &Observation<'_>,
+    out: &mut Samples,
+    read: fn(&Snapshot, Arm, BackendIndex) -> bool,
+    collect: fn(&ReadTotals, [&str; 2], &mut Samples),
+) {
+    for (route, totals) in seen.snapshot.config().routes.iter().zip(&seen.totals) {
+        for arm in Arm::ALL {
+            if route.backend(arm).is_some_and(|backend| read(&seen.snapshot, arm, backend)) {
+                collect(&totals.read[arm.index()], [&route.name, arm.as_str()], out);
+            }
+        }
+    }
+}
+
+fn has_prices(snapshot: &Snapshot, _: Arm, backend: BackendIndex) -> bool {
+    snapshot.config().backends[backend].pricing.is_some()
+}
+
+fn tokens(read: &ReadTotals, [route, arm]: [&str; 2], out: &mut Samples) {
+    for (direction, &count) in ["input", "output"].into_iter().zip(&read.tokens) {
+        out.count(&[route, arm, direction], count);
+    }
+}
+
+fn unread(read: &ReadTotals, [route, arm]: [&str; 2], out: &mut Samples) {
+    for (why, &count) in Unread::ALL.into_iter().zip(&read.unread) {
+        out.count(&[route, arm, why.as_str()], count);
+    }
+}
+
+fn budgets(seen: &Observation<'_>, out: &mut Samples) {
+    for (definition, live) in seen.snapshot.config().backends.iter().zip(&seen.snapshot.backends) {
+        if let Some(most) = definition.cost_per_day {
+            out.value(&[&definition.name], live.state.spent(seen.day) / most);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::domain::breaker::Millis;
+use crate::domain::budget::Day;
 use crate::live::{Jwks, Live, ReloadStatus, Snapshot};
 use crate::measure::RouteTotals;
 use crate::measure::counters::{Counter, WorkerCounters};
@@ -19,6 +20,7 @@ pub struct Observation<'a> {
     pub(super) reloads: ReloadStatus,
     pub(super) access_dropped: u64,
     pub(super) now: Millis,
+    pub(super) day: Day,
     pub(super) uptime: Duration,
     pub(super) resident_bytes: Option<u64>,
 }
@@ -30,8 +32,8 @@ impl<'a> Observation<'a> {
         let snapshot = live.snapshot();
         let totals = snapshot.routes.iter().map(|route| route.totals()).collect();
         let reloads = live.reloads().clone();
-        let (now, uptime) = (clock::now_millis(), clock::uptime());
-        Self { live, snapshot, totals, reloads, access_dropped, now, uptime, resident_bytes: resident_bytes() }
+        let (now, day, uptime) = (clock::now_millis(), clock::utc_day(), clock::uptime());
+        Self { live, snapshot, totals, reloads, access_dropped, now, day, uptime, resident_bytes: resident_bytes() }
     }
 
     /// The published keys, where there is a place to fetch them from.
