@@ -313,10 +313,10 @@ mod tests {
     #[test]
     fn what_is_spent_adds_up_across_workers_and_ends_with_the_day() {
         let state = state();
-        let reached = std::thread::scope(|scope| {
-            let spend = || (0..1_000).filter(|_| matches!(state.spend(7, 0.01), (before, after) if before < 20.0 && after >= 20.0));
-            let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| spend().count())).collect();
-            workers.into_iter().map(|worker| worker.join().unwrap()).sum::<usize>()
+        let reaches = || matches!(state.spend(7, 0.01), (before, after) if before < 20.0 && after >= 20.0);
+        let reached: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..1_000).filter(|_| reaches()).count())).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
         });
         assert_eq!(reached, 1, "one of all notices that a budget is reached");
         assert!((state.spent(7) - 40.0).abs() < 1e-6, "{}", state.spent(7));

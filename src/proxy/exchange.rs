@@ -316,7 +316,8 @@ impl Exchange {
         let (head, incoming) = response.into_parts();
         let deadline = self.ledger.deadline();
         let arm = self.ledger.served;
-        let tap = if incoming.is_end_stream() { None } else { Tap::on(&mut self.ledger, arm, head.status, &head.headers) };
+        let tap =
+            if incoming.is_end_stream() { None } else { Tap::on(&mut self.ledger, arm, head.status, &head.headers) };
         let mut stream = Box::new(Stream {
             incoming,
             ledger: self.ledger,

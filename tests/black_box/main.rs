@@ -23,6 +23,7 @@ mod flags;
 mod forwarding;
 mod health;
 mod life_cycle;
+mod measuring;
 mod ofrep;
 mod openfeature;
 mod pooling;

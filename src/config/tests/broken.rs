@@ -103,7 +103,10 @@ fn backends() {
         ("half of the prices", "url = \"http://a\"\nprices = { input = 3.0 }\n"),
         ("a price below nothing", "url = \"http://a\"\nprices = { input = -1, output = \"15\" }\n"),
         ("a budget without prices", "url = \"http://a\"\nbudget = { cost_per_day = 50 }\n"),
-        ("an endless budget", "url = \"http://a\"\nprices = { input = 3, output = 15 }\nbudget = { cost_per_day = 1e9 }\n"),
+        (
+            "an endless budget",
+            "url = \"http://a\"\nprices = { input = 3, output = 15 }\nbudget = { cost_per_day = 1e9 }\n",
+        ),
         ("a budget of nothing", "url = \"http://a\"\nprices = { input = 3, output = 15 }\nbudget = {}\n"),
     ];
     let rest = "[backends.b]\nurl = \"http://b\"\n";
@@ -266,7 +269,8 @@ fn warnings() {
     let text = "[backends.a]\nurl = \"\"\ntls = { insecure = true }\n[backends.b]\nurl = \"http://b\"\n[backends.c]\nurl = \"http://c\"\n\
                 [routes.r]\npath = \"/\"\ncontrol = \"b\"\ncandidate = \"a\"\n[routes.s]\ncontrol = \"b\"\ncandidate = \"b\"\n\
                 [routes.types]\nvalues = { control = \"a\", candidate = [1] }\n\
-                [routes.t]\ndeadline = \"1s\"\nfallback = { replay = \"always\" }\n";
+                [routes.t]\ndeadline = \"1s\"\nfallback = { replay = \"always\" }\n\
+                [metrics.m]\nkind = \"value\"\nbetter = \"lower\"\nfrom = { response_header = \"x\", candidate = { usage = \"cost\" } }\n";
     let loaded = good(text, &[]);
     assert!(!loaded.config.routes[0].policy.enabled);
     insta::assert_snapshot!(report::render(&loaded.warnings, report::Style::Plain));
