@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::domain::breaker::Millis;
 use crate::domain::budget::Day;
+use crate::events::Intake;
 use crate::live::{Jwks, Live, ReloadStatus, Snapshot};
 use crate::measure::RouteTotals;
 use crate::measure::counters::{Counter, WorkerCounters};
@@ -14,6 +15,7 @@ use crate::measure::counters::{Counter, WorkerCounters};
 #[derive(Debug)]
 pub struct Observation<'a> {
     pub(super) live: &'a Live,
+    pub(super) intake: &'a Intake,
     pub(super) snapshot: Arc<Snapshot>,
     /// In the order of the snapshot's routes.
     pub(super) totals: Vec<RouteTotals>,
@@ -28,12 +30,13 @@ pub struct Observation<'a> {
 impl<'a> Observation<'a> {
     /// Looks at everything.
     #[must_use]
-    pub fn of(live: &'a Live, access_dropped: u64) -> Self {
+    pub fn of(live: &'a Live, intake: &'a Intake, access_dropped: u64) -> Self {
         let snapshot = live.snapshot();
         let totals = snapshot.routes.iter().map(|route| route.totals()).collect();
         let reloads = live.reloads().clone();
         let (now, day, uptime) = (clock::now_millis(), clock::utc_day(), clock::uptime());
-        Self { live, snapshot, totals, reloads, access_dropped, now, day, uptime, resident_bytes: resident_bytes() }
+        let resident_bytes = resident_bytes();
+        Self { live, intake, snapshot, totals, reloads, access_dropped, now, day, uptime, resident_bytes }
     }
 
     /// The published keys, where there is a place to fetch them from.
