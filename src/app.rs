@@ -190,7 +190,9 @@ impl Keeping {
     fn end(self, control: &Runtime) {
         // The controller takes what is in the rings once more first.
         std::thread::sleep(2 * controller::TICK);
-        if self.stop.send(()).is_ok() && control.block_on(tokio::time::timeout(KEEPER_WAIT, self.task)).is_err() {
+        // A timer is made within the runtime.
+        let end = async { tokio::time::timeout(KEEPER_WAIT, self.task).await };
+        if self.stop.send(()).is_ok() && control.block_on(end).is_err() {
             tracing::error!("the last evidence could not be written in time");
         }
     }

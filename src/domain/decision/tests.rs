@@ -226,6 +226,7 @@ fn the_trace_ends_where_it_was_decided() {
             "rollout",
             "breaker_open",
             "rate_limited",
+            "budget",
             "quality_gate"
         ]
     );

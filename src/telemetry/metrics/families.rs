@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::Kind::{Counter, Gauge, Histogram};
+use super::read::{budgets, by_read_arm, has_prices, tokens, unread};
 use super::{Family, Observation, Samples};
-use crate::config::model::BackendIndex;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::fallback::Cause;
 use crate::domain::pin;
 use crate::domain::quality::Position;
-use crate::domain::reading::Unread;
 use crate::jwt::Rejection;
 use crate::live::Snapshot;
 use crate::measure::RouteTotals;
-use crate::measure::counters::{BodyMiss, ReadTotals};
+use crate::measure::counters::BodyMiss;
 use crate::upstream::EndpointStatus;
 
 /// Every metric, in the order in which they are told.
@@ -477,46 +476,6 @@ fn by_arm(seen: &Observation<'_>, out: &mut Samples, collect: fn(&RouteTotals, u
     for (route, totals) in seen.snapshot.routes.iter().zip(&seen.totals) {
         for arm in Arm::ALL {
             collect(totals, arm.index(), &[&route.name, arm.as_str()], out);
-        }
-    }
-}
-
-/// The arms whose backends are `read`.
-fn by_read_arm(
-    seen: &Observation<'_>,
-    out: &mut Samples,
-    read: fn(&Snapshot, Arm, BackendIndex) -> bool,
-    collect: fn(&ReadTotals, [&str; 2], &mut Samples),
-) {
-    for (route, totals) in seen.snapshot.config().routes.iter().zip(&seen.totals) {
-        for arm in Arm::ALL {
-            if route.backend(arm).is_some_and(|backend| read(&seen.snapshot, arm, backend)) {
-                collect(&totals.read[arm.index()], [&route.name, arm.as_str()], out);
-            }
-        }
-    }
-}
-
-fn has_prices(snapshot: &Snapshot, _: Arm, backend: BackendIndex) -> bool {
-    snapshot.config().backends[backend].pricing.is_some()
-}
-
-fn tokens(read: &ReadTotals, [route, arm]: [&str; 2], out: &mut Samples) {
-    for (direction, &count) in ["input", "output"].into_iter().zip(&read.tokens) {
-        out.count(&[route, arm, direction], count);
-    }
-}
-
-fn unread(read: &ReadTotals, [route, arm]: [&str; 2], out: &mut Samples) {
-    for (why, &count) in Unread::ALL.into_iter().zip(&read.unread) {
-        out.count(&[route, arm, why.as_str()], count);
-    }
-}
-
-fn budgets(seen: &Observation<'_>, out: &mut Samples) {
-    for (definition, live) in seen.snapshot.config().backends.iter().zip(&seen.snapshot.backends) {
-        if let Some(most) = definition.cost_per_day {
-            out.value(&[&definition.name], live.state.spent(seen.day) / most);
         }
     }
 }
