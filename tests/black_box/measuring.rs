@@ -330,6 +330,20 @@ fn a_spent_budget_gives_the_users_to_control() {
     assert!((ratio() - 1.0).abs() < 1e-3 && candidate.heads() == 2, "{}", ratio());
     let warned = eventually("the warning", || Some(gateway.stderr()).filter(|log| log.contains("budget is spent")));
     assert_eq!(warned.matches("the daily budget is spent").count(), 1, "{warned}");
+    let api = |target: &str| -> Value {
+        let answer = crate::support::Client::connect(gateway.admin()).get(target, &[("host", "localhost")]);
+        serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"))
+    };
+    let explained = api("/api/v1/explain?route=all&key=u");
+    let step = explained["steps"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(step, json!({"step": "budget", "decided": true, "found": "today's budget is spent"}), "{explained}");
+    let route = api("/api/v1/routes/all");
+    assert_eq!(route["candidate"]["prices"], json!({"input": 3.0, "output": 15.0, "currency": "USD"}), "{route}");
+    let budget_view = &route["candidate"]["budget"];
+    assert!(
+        close_to(&budget_view["cost_per_day"], 2.0 * COST) && close_to(&budget_view["spent"], 2.0 * COST),
+        "{route}"
+    );
     // Who insists on the candidate gets it; its cost is counted, and nobody is warned again.
     let override_ = [("x-user-id", "u"), ("x-pointsman-override", "candidate open-sesame")];
     gateway.get("/", &override_).expect(200, OPENAI);
