@@ -123,8 +123,9 @@ fn count(ledger: &Ledger, arm: Arm, read: &Read) {
 
 /// Counts what an answer cost; says so, once, when that was the last of the day's budget.
 fn spend(state: &BackendState, backend: &Backend, cost: f64) {
-    let Some(most) = backend.cost_per_day else { return };
+    // Without a budget, too: one may come with a reload, and is for the whole day.
     let (before, after) = state.spend(clock::utc_day(), cost);
+    let Some(most) = backend.cost_per_day else { return };
     if before < most && after >= most {
         let (backend, currency) = (&*state.name, backend.pricing.as_ref().map(|pricing| pricing.currency.as_str()));
         tracing::warn!(backend, spent = after, cost_per_day = most, currency, "the daily budget is spent");
