@@ -34,6 +34,14 @@ pub fn timestamp() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
+/// The day, counted from 1970-01-01 in UTC.
+#[must_use]
+pub fn utc_day() -> u16 {
+    const SECONDS_A_DAY: u64 = 86_400;
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u16::try_from(since.as_secs() / SECONDS_A_DAY).unwrap_or(u16::MAX)
+}
+
 /// How long the process has been running.
 #[must_use]
 pub fn uptime() -> Duration {

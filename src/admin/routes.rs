@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Console;
 use super::problem::Problem;
 use crate::clock;
-use crate::config::model::{Match, MissingKey, Route, Source};
+use crate::config::model::{Match, MissingKey, Pricing, Route, Source};
 use crate::config::phase::{Parts, parts};
 use crate::controller::RouteSummary;
 use crate::controller::windows::SHOWN;
@@ -65,6 +65,24 @@ struct ArmView {
     rate_limited: bool,
     in_flight: u32,
     max_in_flight: Option<u32>,
+    /// `null` where none are configured.
+    prices: Option<PricesView>,
+    budget: Option<BudgetView>,
+}
+
+/// For a million tokens.
+#[derive(Serialize)]
+struct PricesView {
+    input: f64,
+    output: f64,
+    currency: String,
+}
+
+#[derive(Serialize)]
+struct BudgetView {
+    cost_per_day: f64,
+    /// Today, in UTC, by this process.
+    spent: f64,
 }
 
 #[derive(Serialize)]
@@ -204,7 +222,17 @@ fn arm(snapshot: &Snapshot, route: &Route, arm: Arm, now: Millis) -> Option<ArmV
         rate_limited: state.is_throttled(now),
         in_flight: state.in_flight(),
         max_in_flight: definition.max_in_flight,
+        prices: definition.pricing.as_ref().map(PricesView::from),
+        budget: definition
+            .cost_per_day
+            .map(|cost_per_day| BudgetView { cost_per_day, spent: state.spent(clock::utc_day()) }),
     })
+}
+
+impl From<&Pricing> for PricesView {
+    fn from(Pricing { prices, currency }: &Pricing) -> Self {
+        Self { input: prices.input, output: prices.output, currency: currency.clone() }
+    }
 }
 
 fn policy(snapshot: &Snapshot, route: &Route) -> PolicyView {

@@ -137,7 +137,10 @@ fn ask(plan: &Plan, arm: Arm, key: &str, data: &[u8], patience: Duration) -> any
     let chosen = Plan::override_value(arm, key).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(Answer::to(plan, chosen, data, patience));
-    Ok(Tried { arm, answer: answer.map_err(|error| format!("{error:#}")) })
+    let answer = answer.map_err(|error| format!("{error:#}"));
+    // Who served is who is paid.
+    let served = answer.as_ref().ok().and_then(|answer| Arm::parse(answer.served.as_deref()?)).unwrap_or(arm);
+    Ok(Tried { arm, answer, pricing: plan.prices[served.index()].clone() })
 }
 
 /// Control has no reason to be served by but the override: another one says that the key is wrong, and

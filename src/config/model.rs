@@ -25,7 +25,7 @@ use crate::domain::{fallback, quality, rewrite};
 use crate::jwt;
 
 pub use backends::{
-    Backend, Balance, Endpoint, FixedAnswer, HealthCheck, HostHeader, Keepalive, Pass, Target, Timeouts, Tls,
+    Backend, Balance, Endpoint, FixedAnswer, HealthCheck, HostHeader, Keepalive, Pass, Pricing, Target, Timeouts, Tls,
 };
 pub use events::{EVENTS_PATH, Events, Exposure, State, StorePlace};
 pub use metrics::{EventSource, Metric, MetricRef, MetricSource};

@@ -27,6 +27,8 @@ pub struct Health {
     pub breaker: View,
     /// The backend asked to be left alone, and the time is not up.
     pub rate_limited: bool,
+    /// What it may cost today is spent.
+    pub spent: bool,
     /// The quality gate and the share that probes it; `None` without a gate.
     pub gate: Option<(quality::Position, Share)>,
     /// The backend is at its `max_in_flight`.
@@ -35,7 +37,7 @@ pub struct Health {
 
 impl Health {
     /// Nothing is wrong.
-    pub const WELL: Self = Self { breaker: View::Pass, rate_limited: false, gate: None, busy: false };
+    pub const WELL: Self = Self { breaker: View::Pass, rate_limited: false, spent: false, gate: None, busy: false };
 }
 
 /// What was decided.
@@ -188,6 +190,9 @@ fn admit(assigned_by: Reason, health: &Health, digest: Option<&Digest>) -> (Arm,
         }
         if health.rate_limited {
             return (Arm::Control, Reason::RateLimited);
+        }
+        if health.spent {
+            return (Arm::Control, Reason::Budget);
         }
     }
     let gate = health.gate.filter(|_| !insists);

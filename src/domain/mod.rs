@@ -6,6 +6,7 @@
 pub mod assignment;
 pub mod attempt;
 pub mod breaker;
+pub mod budget;
 pub mod condition;
 pub mod context;
 pub mod decision;

@@ -43,6 +43,12 @@ impl Meters {
     pub fn id(&self, metric: MetricIndex) -> MetricId {
         self.ids[metric]
     }
+
+    /// The metric of the running configuration that a number means, if it is still there.
+    #[must_use]
+    pub fn index(&self, id: MetricId) -> Option<MetricIndex> {
+        self.ids.iter().position(|known| *known == id)
+    }
 }
 
 /// The numbers of all metrics that there have been, by name.

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::clock;
-use crate::config::model::{QualityGate, Source, Target};
+use crate::config::model::{Backend, BackendIndex, QualityGate, Source, Target};
 use crate::config::{Config, Loaded, phase};
 use crate::domain::Arm;
 use crate::domain::breaker::Millis;
@@ -99,9 +99,22 @@ impl Snapshot {
         Health {
             breaker: state.view(now, &backend.breaker),
             rate_limited: state.is_throttled(now),
+            spent: is_spent(state, backend),
             gate,
             busy: state.is_busy(backend.max_in_flight),
         }
+    }
+
+    /// Whether answers of an arm's backend are read as they pass.
+    #[must_use]
+    pub fn reads_answers(&self, arm: Arm, backend: BackendIndex) -> bool {
+        !self.meters.of(arm).json.is_empty() || self.reads_usage(arm, backend)
+    }
+
+    /// Whether tokens are read from answers of an arm's backend.
+    #[must_use]
+    pub fn reads_usage(&self, arm: Arm, backend: BackendIndex) -> bool {
+        !self.meters.of(arm).usage.is_empty() || self.config().backends[backend].pricing.is_some()
     }
 
     /// Decides for a route, as a request at `now` would be decided.
@@ -116,6 +129,11 @@ impl Snapshot {
     pub fn route_named(&self, name: &str) -> Option<RouteIndex> {
         self.config().routes.iter().position(|route| &*route.name == name)
     }
+}
+
+/// Whether a backend has a budget, and today's is spent. Only one with a budget is asked for the day.
+fn is_spent(state: &BackendState, backend: &Backend) -> bool {
+    backend.cost_per_day.is_some_and(|most| state.spent(clock::utc_day()) >= most)
 }
 
 /// What came of the attempts to reload.

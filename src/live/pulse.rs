@@ -6,7 +6,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::{BackendState, RouteIndex, Snapshot};
+use super::{BackendState, RouteIndex, Snapshot, is_spent};
 use crate::config::model::Backend;
 use crate::domain::Arm;
 use crate::domain::breaker::{Millis, View};
@@ -28,7 +28,7 @@ impl Snapshot {
         hasher.finish()
     }
 
-    fn route_pulse(&self, route: RouteIndex, now: Millis) -> (u32, Option<(u32, u8, bool)>) {
+    fn route_pulse(&self, route: RouteIndex, now: Millis) -> (u32, Option<BackendPulse>) {
         let candidate = self.config().routes[route].backend(Arm::Candidate);
         let pulse =
             candidate.map(|index| backend_pulse(&self.backends[index].state, &self.config().backends[index], now));
@@ -36,16 +36,18 @@ impl Snapshot {
     }
 }
 
-/// Moves, what the breaker says, and whether it is left alone. Moves are counted so that one that was undone
+type BackendPulse = (u32, u8, bool, bool);
+
+/// Moves, what the breaker says, whether it is left alone, and whether its budget is spent. Moves are counted so that one that was undone
 /// shows, too.
-fn backend_pulse(state: &BackendState, backend: &Backend, now: Millis) -> (u32, u8, bool) {
+fn backend_pulse(state: &BackendState, backend: &Backend, now: Millis) -> BackendPulse {
     let view = match state.view(now, &backend.breaker) {
         View::Pass => u8::MAX,
         View::Recovering(share) => (share.percent().get() / RAMP_STEP) as u8,
         // Nobody is told the candidate in either case.
         View::ProbeDue | View::Refuse => u8::MAX - 1,
     };
-    (state.moves(), view, state.is_throttled(now))
+    (state.moves(), view, state.is_throttled(now), is_spent(state, backend))
 }
 
 #[cfg(test)]
@@ -57,6 +59,7 @@ mod tests {
 
     const FILE: &str = "[backends.a]\nurl = \"http://a\"\n[backends.b]\nurl = \"http://b\"\n\
         breaker = { consecutive_failures = 1, open_for = \"10s\", recover_over = \"10s\", successes = 1 }\n\
+        prices = { input = 1, output = 1 }\nbudget = { cost_per_day = 5 }\n\
         [routes.r]\npath = \"/\"\ncontrol = \"a\"\ncandidate = \"b\"\n[routes.flag]\n";
 
     #[tokio::test]
@@ -92,6 +95,8 @@ mod tests {
         moved(snapshot.pulse(35_000), "recovering more");
         moved(snapshot.pulse(50_000), "closed");
         assert_eq!(snapshot.pulse(60_000), snapshot.pulse(50_000), "nothing more");
+        state.spend(crate::clock::utc_day(), 5.0);
+        moved(snapshot.pulse(60_000), "the budget is spent");
         live.publish(load(FILE)).unwrap();
         moved(live.snapshot().pulse(60_000), "another generation");
     }

@@ -1,10 +1,11 @@
-//! What belongs to a name and outlives a reload: a backend's breaker and bulkhead, a route's gate and
-//! counts. Atomics only; the request path takes no lock here.
+//! What belongs to a name and outlives a reload: a backend's breaker, bulkhead and what it cost today, a
+//! route's gate and counts. Atomics only; the request path takes no lock here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::domain::breaker::{self, Lease, Millis, Position, Settings, State, View};
+use crate::domain::budget::{Day, Spent};
 use crate::domain::quality;
 use crate::measure::{RouteCounters, RouteTotals};
 
@@ -16,6 +17,8 @@ pub struct BackendState {
     breaker: AtomicU64,
     ratio: RatioCounts,
     throttled_until: AtomicU64,
+    /// A [`Spent`].
+    spent: AtomicU64,
     in_flight: AtomicU32,
     moves: AtomicU32,
 }
@@ -27,6 +30,7 @@ impl BackendState {
             breaker: AtomicU64::new(State::default().pack()),
             ratio: RatioCounts::default(),
             throttled_until: AtomicU64::new(0),
+            spent: AtomicU64::new(Spent::default().pack()),
             in_flight: AtomicU32::new(0),
             moves: AtomicU32::new(0),
         }
@@ -110,6 +114,20 @@ impl BackendState {
     #[must_use]
     pub fn is_throttled(&self, now: Millis) -> bool {
         now < self.throttled_until.load(Ordering::Relaxed)
+    }
+
+    /// Adds what an answer cost. Returns what was spent on the day before and after it.
+    pub fn spend(&self, day: Day, cost: f64) -> (f64, f64) {
+        let add = |word| Some(Spent::unpack(word).with(day, cost).pack());
+        let before = self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let before = Spent::unpack(before.unwrap_or_else(|word| word));
+        (before.on(day), before.with(day, cost).on(day))
+    }
+
+    /// What was spent on a day: one load.
+    #[must_use]
+    pub fn spent(&self, day: Day) -> f64 {
+        Spent::unpack(self.spent.load(Ordering::Relaxed)).on(day)
     }
 
     /// Requests under way.
@@ -306,6 +324,20 @@ mod tests {
         assert_eq!(state.in_flight(), 2);
         state.leave();
         assert!(state.enter(Some(2)));
+    }
+
+    #[test]
+    fn what_is_spent_adds_up_across_workers_and_ends_with_the_day() {
+        let state = state();
+        let reaches = || matches!(state.spend(7, 0.01), (before, after) if before < 20.0 && after >= 20.0);
+        let reached: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..1_000).filter(|_| reaches()).count())).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        });
+        assert_eq!(reached, 1, "one of all notices that a budget is reached");
+        assert!((state.spent(7) - 40.0).abs() < 1e-6, "{}", state.spent(7));
+        assert_eq!(state.spent(8), 0.0);
+        assert_eq!(state.spend(8, 1.5), (0.0, 1.5));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
 use crate::domain::fallback::Cause;
 use crate::domain::pin;
+use crate::domain::reading::{Tokens, Unread};
 use crate::jwt::Rejection;
 
 /// A count with one writer.
@@ -27,6 +28,23 @@ impl Counter {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A sum of numbers with one writer.
+#[derive(Debug, Default)]
+pub struct Sum(AtomicU64);
+
+impl Sum {
+    /// Adds a number. Only the worker that owns the cell may call this.
+    pub fn add(&self, number: f64) {
+        self.0.store((self.get() + number).to_bits(), Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    #[must_use]
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -185,6 +203,7 @@ const CLASSES: usize = CodeClass::WORDS.len();
 const OUTCOMES: usize = Outcome::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
 const REJECTIONS: usize = pin::Rejection::ALL.len();
+const UNREADS: usize = Unread::ALL.len();
 
 /// `[assigned][served][reason][class]`.
 type Requests<T> = [[[[T; CLASSES]; REASONS]; 2]; 2];
@@ -212,6 +231,42 @@ pub struct RouteCounters {
     pub drawn: [Counter; 2],
     /// Pins that did not count, by why.
     pub pins_rejected: [Counter; REJECTIONS],
+    /// What was read of answers, by arm.
+    pub read: [ReadCounters; 2],
+}
+
+/// What one worker read of one arm's answers.
+#[derive(Debug)]
+pub struct ReadCounters {
+    /// Tokens of prompts and of answers.
+    pub tokens: [Counter; 2],
+    /// What they cost, in the currency of the backend's prices.
+    pub cost: Sum,
+    /// From sending to the first token.
+    pub first_token: Histogram,
+    /// Answers of which nothing is known, by why.
+    pub unread: [Counter; UNREADS],
+}
+
+impl Default for ReadCounters {
+    fn default() -> Self {
+        Self {
+            tokens: Default::default(),
+            cost: Sum::default(),
+            first_token: Histogram::new(&DURATION_BOUNDS),
+            unread: Default::default(),
+        }
+    }
+}
+
+impl ReadCounters {
+    /// Counts the tokens that an answer told of.
+    pub fn tokens(&self, tokens: Tokens) {
+        let Tokens { input, output } = tokens;
+        for (counter, count) in self.tokens.iter().zip([input, output]) {
+            counter.add(count.unwrap_or_default());
+        }
+    }
 }
 
 impl Default for RouteCounters {
@@ -227,6 +282,7 @@ impl Default for RouteCounters {
             keyless: Counter::default(),
             drawn: Default::default(),
             pins_rejected: Default::default(),
+            read: Default::default(),
         }
     }
 }
@@ -266,6 +322,33 @@ pub struct RouteTotals {
     pub drawn: [u64; 2],
     /// Pins that did not count, in the order of [`pin::Rejection::ALL`].
     pub pins_rejected: [u64; REJECTIONS],
+    /// See [`RouteCounters::read`].
+    pub read: [ReadTotals; 2],
+}
+
+/// Sums over all workers of what was read of one arm's answers. See [`ReadCounters`].
+#[derive(Debug, Clone)]
+pub struct ReadTotals {
+    /// Tokens of prompts and of answers.
+    pub tokens: [u64; 2],
+    /// What they cost.
+    pub cost: f64,
+    /// From sending to the first token.
+    pub first_token: HistogramTotals,
+    /// Answers of which nothing is known, in the order of [`Unread::ALL`].
+    pub unread: [u64; UNREADS],
+}
+
+impl ReadTotals {
+    fn of(shards: &[RouteCounters], arm: usize) -> Self {
+        let shards = || shards.iter().map(|shard| &shard.read[arm]);
+        Self {
+            tokens: std::array::from_fn(|n| shards().map(|read| read.tokens[n].get()).sum()),
+            cost: shards().map(|read| read.cost.get()).sum(),
+            first_token: HistogramTotals::of(shards().map(|read| &read.first_token), &DURATION_BOUNDS),
+            unread: std::array::from_fn(|n| shards().map(|read| read.unread[n].get()).sum()),
+        }
+    }
 }
 
 /// One cell of `pointsman_requests_total`.
@@ -302,6 +385,7 @@ impl RouteTotals {
             keyless: sum(&|shard| shard.keyless.get()),
             drawn: std::array::from_fn(|arm| sum(&|shard| shard.drawn[arm].get())),
             pins_rejected: std::array::from_fn(|n| sum(&|shard| shard.pins_rejected[n].get())),
+            read: [0, 1].map(|arm| ReadTotals::of(shards, arm)),
         }
     }
 

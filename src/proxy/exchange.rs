@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::reply::{Reply, Stream};
 use super::respond;
 use super::rewriting::{self, Rewriting};
+use super::tap::Tap;
 use super::target::{replaced_uri, upstream_uri};
 use super::timer::Timer;
 use super::tunnel;
@@ -318,6 +319,9 @@ impl Exchange {
         let idle = self.ledger.backend(self.ledger.served).timeouts.idle;
         let (head, incoming) = response.into_parts();
         let deadline = self.ledger.deadline();
+        let arm = self.ledger.served;
+        let tap =
+            if incoming.is_end_stream() { None } else { Tap::on(&mut self.ledger, arm, head.status, &head.headers) };
         let mut stream = Box::new(Stream {
             incoming,
             ledger: self.ledger,
@@ -328,6 +332,7 @@ impl Exchange {
             deadline,
             waiting_since: None,
             outcome,
+            tap,
             broken: None,
         });
         if stream.incoming.is_end_stream() {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::headers::Peer;
+use super::tap;
 use super::worker::{Current, Worker};
 use crate::clock;
 use crate::config::model::{Arms, Backend, Route};
@@ -19,6 +20,7 @@ use crate::domain::breaker::{self, Lease, Position};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::fallback::Cause;
 use crate::domain::metric::{MetricId, Values};
+use crate::domain::reading::Unread;
 use crate::live::{BackendState, Matched, RouteIndex, RouteState};
 use crate::measure::counters::CodeClass;
 use crate::measure::{Attempt, Record, RouteCounters};
@@ -72,6 +74,8 @@ struct OpenAttempt {
     first_byte: Option<Instant>,
     lease: Option<Lease>,
     values: Values,
+    /// Whether its answer is read as it passes, and has not ended.
+    reading: bool,
 }
 
 impl Ledger {
@@ -178,7 +182,8 @@ impl Ledger {
 
     /// Begins an attempt. The caller has entered the backend's bulkhead; the ledger leaves it.
     pub(crate) fn begin(&mut self, arm: Arm, lease: Option<Lease>, now: Instant) {
-        self.open = Some(OpenAttempt { arm, started: now, first_byte: None, lease, values: Values::default() });
+        let values = Values::default();
+        self.open = Some(OpenAttempt { arm, started: now, first_byte: None, lease, values, reading: false });
     }
 
     /// Whether an attempt is under way.
@@ -202,6 +207,25 @@ impl Ledger {
         self.counters().first_byte[arm.index()].record(waited);
     }
 
+    /// The answer of the present attempt is read as it passes. Returns when the attempt began.
+    pub(crate) fn begin_reading(&mut self) -> Option<Instant> {
+        let open = self.open.as_mut()?;
+        open.reading = true;
+        Some(open.started)
+    }
+
+    /// What was read of the present attempt's whole answer, beside what its head told.
+    pub(crate) fn has_read(&mut self, values: &Values) {
+        let Some(open) = &mut self.open else { return };
+        open.reading = false;
+        values.iter().for_each(|(metric, value)| open.values.put(metric, value));
+    }
+
+    /// Nothing is known of an answer that was to be read.
+    pub(crate) fn unread(&self, arm: Arm, why: Unread) {
+        self.counters().read[arm.index()].unread[why.index()].add(1);
+    }
+
     /// The present attempt ended. Without one, nothing happens.
     pub(crate) fn end(&mut self, outcome: Outcome, now: Instant) {
         let Some(open) = self.open.take() else { return };
@@ -214,6 +238,9 @@ impl Ledger {
             log_breaker(state, position, outcome);
         }
         self.counters().attempt(open.arm, outcome);
+        if open.reading {
+            self.unread(open.arm, tap::unread_by(outcome));
+        }
         let since_start = |at: Instant| at.saturating_duration_since(open.started);
         let duration = since_start(now);
         let attempt = Attempt {
@@ -281,7 +308,7 @@ impl Ledger {
         &self.snapshot.routes[self.matched.route]
     }
 
-    fn counters(&self) -> &RouteCounters {
+    pub(crate) fn counters(&self) -> &RouteCounters {
         &self.route_state().counters[self.worker.index()]
     }
 
@@ -307,6 +334,13 @@ impl Ledger {
         }
     }
 
+    /// The values of the request by the names of their metrics.
+    fn named_values(&self) -> Vec<(&str, f64)> {
+        let metrics = &self.snapshot.config().metrics;
+        let named = |(id, value)| Some((&*metrics[self.snapshot.meters.index(id)?].name, value));
+        self.values.iter().filter_map(named).collect()
+    }
+
     fn log(&self, now: Instant, record: &Record) {
         let failed = record.attempts.iter().flatten().any(|attempt| attempt.outcome.is_failure());
         let noteworthy = failed || self.status.is_none_or(|status| status.is_server_error()) || self.fallback.is_some();
@@ -328,6 +362,7 @@ impl Ledger {
             generation: self.snapshot.generation,
             response_bytes: self.response_bytes,
             own_micros: micros(self.own_time(now)),
+            metrics: self.named_values(),
             at: clock::timestamp(),
         });
     }

@@ -24,6 +24,7 @@ mod problem;
 mod reply;
 mod respond;
 mod rewriting;
+mod tap;
 mod target;
 mod timer;
 mod tunnel;

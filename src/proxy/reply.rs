@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::connection::Connection;
 use super::ledger::Ledger;
+use super::tap::Tap;
 use super::timer::Timer;
 use super::upload::SharedUpload;
 use crate::clock;
@@ -60,6 +61,8 @@ pub(crate) struct Stream {
     pub(crate) waiting_since: Option<Instant>,
     /// How the attempt ends when the answer is whole.
     pub(crate) outcome: Outcome,
+    /// Reads what passes, where metrics or costs come from it.
+    pub(crate) tap: Option<Box<Tap>>,
     /// How the answer broke off, while what came before has not left.
     pub(crate) broken: Option<Outcome>,
 }
@@ -79,6 +82,9 @@ impl Stream {
                 self.waiting_since = None;
                 if let Some(data) = frame.data_ref() {
                     self.ledger.add_bytes(data.len() as u64);
+                    if let Some(tap) = &mut self.tap {
+                        tap.see(data, &self.ledger);
+                    }
                 }
                 if self.incoming.is_end_stream() {
                     self.complete();
@@ -123,6 +129,9 @@ impl Stream {
             tokio::task::spawn_local(upload.outlive_answer(self.idle));
         }
         self.ledger.request().peer.keep_timer(std::mem::take(&mut self.timer));
+        if let Some(tap) = self.tap.take() {
+            tap.finish(&mut self.ledger);
+        }
         self.ledger.finish(self.outcome, now);
     }
 

@@ -24,6 +24,7 @@ use super::exchange::{Exchange, Tried};
 use super::headers;
 use super::problem::Problem;
 use super::reply::Reply;
+use super::tap::Tap;
 use super::timer::Timer;
 use super::upload::{Extent, Patience, ReplayMemory};
 use super::worker::Worker;
@@ -219,7 +220,13 @@ impl Exchange {
         if partial || document::is_encoded(&head.headers) || !document::promises_json(&head.headers) {
             return Err(refused(Problem::RewriteAnswer));
         }
+        // What is read is what the backend said.
+        let tap = Tap::on(&mut self.ledger, arm, head.status, &head.headers);
         let bytes = self.gather_answer(arm, incoming, connection).await?;
+        if let Some(mut tap) = tap {
+            tap.see(&bytes, &self.ledger);
+            tap.finish(&mut self.ledger);
+        }
         let rewritten = self.make_answer(arm, &bytes, head.status).map_err(refused)?;
         strip(&mut head.headers);
         head.headers.insert(header::CONTENT_TYPE, JSON);
@@ -234,11 +241,7 @@ impl Exchange {
             connection,
             bytes: BytesMut::new(),
             limit: limits.rewrite_body,
-            held: Held {
-                memory: Arc::clone(self.ledger.worker().replay_memory()),
-                bytes: 0,
-                limit: limits.replay_memory,
-            },
+            held: Held::new(self.ledger.worker(), limits.replay_memory),
         };
         let idle = self.ledger.backend(arm).timeouts.idle;
         let gathered = gathering.run(idle, self.ledger.deadline(), &mut self.timer).await;
@@ -294,13 +297,22 @@ fn is_event_stream(fields: &HeaderMap) -> bool {
 }
 
 /// Memory that is counted for as long as this lives.
-struct Held {
+pub(super) struct Held {
     memory: Arc<ReplayMemory>,
     bytes: u64,
     limit: u64,
 }
 
 impl Held {
+    pub(super) fn new(worker: &Worker, limit: u64) -> Self {
+        Self { memory: Arc::clone(worker.replay_memory()), bytes: 0, limit }
+    }
+
+    /// Counts so many bytes in all, or more if it were more before. `false` if there is no room.
+    pub(super) fn at_least(&mut self, bytes: u64) -> bool {
+        bytes <= self.bytes || self.more(bytes - self.bytes)
+    }
+
     fn more(&mut self, bytes: u64) -> bool {
         let fits = self.memory.reserve(bytes, self.limit);
         self.bytes += if fits { bytes } else { 0 };

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::config::model::Log;
 use crate::domain::Arm;
@@ -107,6 +107,8 @@ pub(crate) struct Line<'a> {
     pub(crate) generation: u64,
     pub(crate) response_bytes: u64,
     pub(crate) own_micros: u64,
+    /// What was measured, by the names of the metrics.
+    pub(crate) metrics: Vec<(&'a str, f64)>,
     pub(crate) at: jiff::Timestamp,
 }
 
@@ -134,7 +136,13 @@ struct Written<'a> {
     duration_us: u64,
     overhead_us: u64,
     response_bytes: u64,
+    #[serde(serialize_with = "by_name", skip_serializing_if = "<[_]>::is_empty")]
+    metrics: &'a [(&'a str, f64)],
     generation: u64,
+}
+
+fn by_name<S: Serializer>(values: &[(&str, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(values.iter().copied())
 }
 
 #[derive(Serialize)]
@@ -196,6 +204,7 @@ impl AccessLog {
             duration_us: record.duration_micros,
             overhead_us: line.own_micros,
             response_bytes: line.response_bytes,
+            metrics: &line.metrics,
             generation: line.generation,
         };
         let Ok(mut text) = serde_json::to_vec(&written) else { return };

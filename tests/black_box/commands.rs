@@ -247,14 +247,32 @@ fn try_shows_both_answers_side_by_side() {
         assert_eq!((seen.head.start.as_str(), seen.head.get("x-a")), ("GET /v2/q?x=1 HTTP/1.1", Some("b")));
         assert_eq!(seen.head.get("x-pointsman-override"), None);
     }
+    assert!(told.contains("control: cost is not configured"), "{told}");
     let lines = trial.gateway.await_lines(2);
     assert!(lines.iter().all(|line| line["user"] == "alice" && line["reason"] == "override"), "{lines:?}");
 
     let output = trial.try_it(&["--json"]);
     expect(&output, 0);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&found["ok"], &found["arms"][0]["usage"]["total_tokens"]), (&true.into(), &12.into()));
+    assert_eq!((&found["ok"], &found["arms"][0]["output_tokens"]), (&true.into(), &7.into()));
     assert_eq!((&found["arms"][1]["served"], &found["arms"][1]["status"]), (&"candidate".into(), &200.into()));
+}
+
+#[test]
+fn try_shows_what_each_answer_cost() {
+    let candidate = Upstream::answering(|_| {
+        let stream = "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 5, \"completion_tokens\": 100}}\n\n";
+        crate::support::upstream::with_fields(200, "OK", "content-type: text/event-stream\r\n", stream)
+    });
+    let prices = "[backends.control.prices]\ninput = 3.0\noutput = 15.0\n\
+                  [backends.candidate.prices]\ninput = 0.15\noutput = 0.6\ncurrency = \"EUR\"\n";
+    let trial = Trial::new(candidate, prices);
+    let output = trial.try_it(&[]);
+    expect(&output, 0);
+    let told = text(&output.stdout);
+    for part in ["5 + 7 = 12", "0.000120 USD", "5 + 100 = 105", "0.000061 EUR"] {
+        assert!(told.contains(part), "{part}:\n{told}");
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod flags;
 mod forwarding;
 mod health;
 mod life_cycle;
+mod measuring;
 mod measuring_events;
 mod ofrep;
 mod openfeature;

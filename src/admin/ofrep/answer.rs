@@ -96,6 +96,7 @@ fn variant(decision: &Decision) -> Arm {
         | Reason::Rollout
         | Reason::BreakerOpen
         | Reason::RateLimited
+        | Reason::Budget
         | Reason::QualityGate
         | Reason::Busy
         | Reason::Fallback
@@ -120,6 +121,7 @@ fn reason(decision: &Decision) -> &'static str {
         Reason::NoKey
         | Reason::BreakerOpen
         | Reason::RateLimited
+        | Reason::Budget
         | Reason::QualityGate
         | Reason::Busy
         | Reason::BreakerProbe
@@ -158,6 +160,7 @@ mod tests {
                 Reason::NoKey
                 | Reason::BreakerOpen
                 | Reason::RateLimited
+                | Reason::Budget
                 | Reason::QualityGate
                 | Reason::Busy
                 | Reason::BreakerProbe

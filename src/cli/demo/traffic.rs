@@ -233,6 +233,7 @@ fn assigned(headers: &HeaderMap) -> Option<Arm> {
     match reason {
         Reason::BreakerOpen
         | Reason::RateLimited
+        | Reason::Budget
         | Reason::QualityGate
         | Reason::Busy
         | Reason::BreakerProbe

@@ -8,11 +8,13 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use serde::Serialize;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::plan::Plan;
 use crate::clock;
+use crate::domain::metric::Usage;
+use crate::domain::reading::{Format, Prices, Read, Reading, Tokens};
 
 /// Bytes of a body that are kept; what comes beyond is not waited for.
 const MAX_BODY: usize = 16 << 20;
@@ -30,16 +32,19 @@ pub(super) struct Answer {
     /// To the end of its body.
     pub(super) total: Duration,
     pub(super) body: Bytes,
+    /// How the body holds documents, by its type.
+    pub(super) format: Option<Format>,
     /// Whether the body is longer than what was kept.
     pub(super) cut: bool,
 }
 
-/// Tokens, as OpenAI and who follows it count them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Usage {
-    pub(super) prompt_tokens: Option<u64>,
-    pub(super) completion_tokens: Option<u64>,
-    pub(super) total_tokens: Option<u64>,
+/// Prices of a backend's tokens, as `/api/v1/routes` tells them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Pricing {
+    /// For a million tokens.
+    pub(super) input: f64,
+    pub(super) output: f64,
+    pub(super) currency: String,
 }
 
 impl Answer {
@@ -75,7 +80,18 @@ impl Answer {
         let total = clock::now().saturating_duration_since(begin);
         let (served, reason) = (text(&parts.headers, "x-pointsman-arm"), text(&parts.headers, "x-pointsman-reason"));
         let request_id = text(&parts.headers, "x-request-id");
-        Ok(Self { status: parts.status, served, reason, request_id, first_byte, total, body: body.freeze(), cut })
+        let content_type = text(&parts.headers, "content-type");
+        Ok(Self {
+            status: parts.status,
+            served,
+            reason,
+            request_id,
+            first_byte,
+            total,
+            body: body.freeze(),
+            format: content_type.and_then(|content_type| Format::of(&content_type)),
+            cut,
+        })
     }
 
     /// The body as JSON, keys in order, so that equal objects look alike.
@@ -85,25 +101,21 @@ impl Answer {
         Some(value)
     }
 
-    /// What the body says it cost in tokens: `usage` of the object, or of the last event that has one.
-    pub(super) fn usage(&self) -> Option<Usage> {
-        let of = |value: &Value| {
-            let usage = value.get("usage").filter(|usage| usage.is_object())?;
-            let count = |name: &str| usage.get(name).and_then(Value::as_u64);
-            let usage = Usage {
-                prompt_tokens: count("prompt_tokens"),
-                completion_tokens: count("completion_tokens"),
-                total_tokens: count("total_tokens"),
-            };
-            let any = [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens].iter().any(Option::is_some);
-            any.then_some(usage)
-        };
-        if let Ok(value) = serde_json::from_slice::<Value>(&self.body) {
-            return of(&value);
-        }
-        let text = std::str::from_utf8(&self.body).ok()?;
-        let events = text.lines().rev().filter_map(|line| line.strip_prefix("data:"));
-        events.filter_map(|event| serde_json::from_str(event.trim()).ok()).find_map(|event: Value| of(&event))
+    /// What the body says of tokens, in the shapes that the gateway reads.
+    pub(super) fn tokens(&self) -> Option<Tokens> {
+        Some(self.read().tokens).filter(|tokens| *tokens != Tokens::default())
+    }
+
+    /// What these cost; `None` if the body does not tell both counts.
+    pub(super) fn cost(&self, pricing: &Pricing) -> Option<f64> {
+        let prices = Prices { input: pricing.input, output: pricing.output };
+        self.read().usage(Usage::Cost, Some(prices))
+    }
+
+    fn read(&self) -> Read {
+        let mut reading = Reading::new(self.format.unwrap_or(Format::Json));
+        reading.see(&self.body, 0, &[]);
+        reading.finish(&[])
     }
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer::Pricing;
 use crate::domain::Arm;
 
 /// What is asked for.
@@ -28,7 +29,14 @@ pub(super) struct RoutePage {
     name: String,
     #[serde(rename = "match")]
     matches: Option<MatchPage>,
+    control: Option<ArmPage>,
+    candidate: Option<ArmPage>,
     policy: PolicyPage,
+}
+
+#[derive(Debug, Deserialize)]
+struct ArmPage {
+    prices: Option<Pricing>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,6 +68,8 @@ pub(super) struct Plan {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) override_header: HeaderName,
+    /// By `Arm::index`.
+    pub(super) prices: [Option<Pricing>; 2],
 }
 
 impl Plan {
@@ -98,6 +108,7 @@ impl Plan {
             uri: uri(wish.url, &target)?,
             headers,
             override_header: override_header.parse().map_err(|_| format!("{override_header:?} is no header"))?,
+            prices: [&page.control, &page.candidate].map(|arm| arm.as_ref()?.prices.clone()),
         })
     }
 

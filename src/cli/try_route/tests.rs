@@ -2,8 +2,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
 
-use super::answer::Usage;
+use super::answer::Pricing;
 use super::*;
+use crate::domain::reading::Format;
 
 fn answer(arm: Arm, status: u16, millis: u64, body: impl Into<Bytes>) -> Answer {
     Answer {
@@ -14,12 +15,14 @@ fn answer(arm: Arm, status: u16, millis: u64, body: impl Into<Bytes>) -> Answer 
         first_byte: Duration::from_millis(millis),
         total: Duration::from_millis(2 * millis),
         body: body.into(),
+        format: None,
         cut: false,
     }
 }
 
 fn both(control: Answer, candidate: Answer) -> [Tried; 2] {
-    [Tried { arm: Arm::Control, answer: Ok(control) }, Tried { arm: Arm::Candidate, answer: Ok(candidate) }]
+    let tried = |arm, answer| Tried { arm, answer: Ok(answer), pricing: None };
+    [tried(Arm::Control, control), tried(Arm::Candidate, candidate)]
 }
 
 #[test]
@@ -28,12 +31,24 @@ fn what_people_see() {
     let other = json!({ "a": "same", "answer": "42 \u{1b}[31m", "b": 2 });
     let tried = both(answer(Arm::Control, 200, 12, one.to_string()), answer(Arm::Candidate, 200, 3, other.to_string()));
     insta::assert_snapshot!("two_json_answers", told::told("answers", &tried));
+    let euros = || Some(Pricing { input: 3.0, output: 15.0, currency: "EUR".to_owned() });
+    let tried = tried.map(|tried| Tried { pricing: euros(), ..tried });
+    let cost = told::as_json("answers", &tried)["arms"].clone();
+    assert_eq!(
+        (&cost[0]["cost"], &cost[0]["currency"], &cost[0]["output_tokens"]),
+        (&json!(0.000546), &json!("EUR"), &json!(34))
+    );
+    assert_eq!((&cost[1]["cost"], &cost[1]["input_tokens"]), (&json!(null), &json!(null)));
+    let (table, _) =
+        told::told("answers", &tried).split_once("\n\n").map(|(table, rest)| (table.to_owned(), rest.len())).unwrap();
+    insta::assert_snapshot!("costs", table);
+    assert!(told::told("answers", &tried).contains("candidate: the answer tells no tokens, so its cost is not known"));
     let long: String = (0..40).map(|n| format!("line {n}\n")).collect();
     let mut covered = answer(Arm::Control, 200, 3, long.replace("line 30", "another"));
     covered.reason = Some("fallback".to_owned());
     let tried = both(answer(Arm::Control, 200, 12, long), covered);
     insta::assert_snapshot!("covered_by_control", told::told("answers", &tried));
-    let failed = Tried { arm: Arm::Candidate, answer: Err("no whole answer within 1s".to_owned()) };
+    let failed = Tried { arm: Arm::Candidate, answer: Err("no whole answer within 1s".to_owned()), pricing: None };
     let [control, _] = both(answer(Arm::Control, 503, 1, "\u{fffd}"), answer(Arm::Control, 200, 1, ""));
     insta::assert_snapshot!("no_answer", told::told("answers", &[control, failed]));
 }
@@ -50,30 +65,31 @@ fn only_own_and_good_answers_count() {
     ];
     for (answer, expected) in rows {
         let told = format!("{answer:?}");
-        assert_eq!(Tried { arm: Arm::Candidate, answer: Ok(answer) }.is_well(), expected, "{told}");
+        assert_eq!(Tried { arm: Arm::Candidate, answer: Ok(answer), pricing: None }.is_well(), expected, "{told}");
     }
 }
 
 #[test]
-fn usage_is_read_from_objects_and_from_event_streams() {
-    let usage = |prompt, completion, total| {
-        Some(Usage { prompt_tokens: prompt, completion_tokens: completion, total_tokens: total })
-    };
+fn tokens_are_read_from_objects_and_from_streams() {
     let rows = [
         (
+            None,
             r#"{"usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}"#,
-            usage(Some(1), Some(2), Some(3)),
+            Some((Some(1), Some(2))),
         ),
         (
-            "data: {\"usage\": null}\n\ndata: {\"usage\": {\"total_tokens\": 7}}\n\ndata: [DONE]\n\n",
-            usage(None, None, Some(7)),
+            Some(Format::EventStream),
+            "data: {\"usage\": null}\n\ndata: {\"usage\": {\"output_tokens\": 7}}\n\ndata: [DONE]\n\n",
+            Some((None, Some(7))),
         ),
-        (r#"{"usage": {"prompt_tokens": "1"}}"#, None),
-        (r#"{"usage": 3}"#, None),
-        ("usage", None),
+        (Some(Format::JsonLines), "{\"prompt_eval_count\": 4, \"eval_count\": 2}\n", Some((Some(4), Some(2)))),
+        (None, r#"{"usage": {"prompt_tokens": "1"}}"#, None),
+        (Some(Format::Json), r#"{"usage": 3}"#, None),
+        (None, "usage", None),
     ];
-    for (body, expected) in rows {
-        assert_eq!(answer(Arm::Control, 200, 1, body).usage(), expected, "{body}");
+    for (format, body, expected) in rows {
+        let answer = Answer { format, ..answer(Arm::Control, 200, 1, body) };
+        assert_eq!(answer.tokens().map(|tokens| (tokens.input, tokens.output)), expected, "{body}");
     }
 }
 

@@ -5,9 +5,10 @@
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::answer::{Answer, Usage};
+use super::answer::{Answer, Pricing};
 use crate::cli::output;
 use crate::domain::Arm;
+use crate::domain::reading::Tokens;
 
 /// Lines and characters of a body that are shown.
 const SHOWN_LINES: usize = 20;
@@ -20,19 +21,25 @@ const AROUND: usize = 2;
 /// Characters of a body in JSON.
 const JSON_CHARS: usize = 1 << 20;
 
-const COST: &str = "cost is not told: prices are not yet configured";
-
 /// What came of asking one arm.
 #[derive(Debug)]
 pub(super) struct Tried {
     pub(super) arm: Arm,
     pub(super) answer: Result<Answer, String>,
+    /// Of the backend that served, if they are configured.
+    pub(super) pricing: Option<Pricing>,
 }
 
 impl Tried {
     /// Whether this arm itself answered 2xx, as far as the gateway tells who answered.
     pub(super) fn is_well(&self) -> bool {
         self.answer.as_ref().is_ok_and(|answer| answer.status.is_success() && self.is_own(answer) && !answer.cut)
+    }
+
+    /// What the answer cost, with its currency.
+    fn cost(&self) -> Option<(f64, &str)> {
+        let pricing = self.pricing.as_ref()?;
+        Some((self.answer.as_ref().ok()?.cost(pricing)?, pricing.currency.as_str()))
     }
 
     fn is_own(&self, answer: &Answer) -> bool {
@@ -54,6 +61,11 @@ impl Tried {
         if answer.cut {
             notes.push(format!("{arm}: the body is longer than what is kept of it"));
         }
+        match (answer.tokens(), &self.pricing) {
+            (Some(_), None) => notes.push(format!("{arm}: cost is not configured ([backends.NAME.prices])")),
+            (None, Some(_)) => notes.push(format!("{arm}: the answer tells no tokens, so its cost is not known")),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
         notes
     }
 }
@@ -72,11 +84,7 @@ fn harmless(text: &str) -> String {
 }
 
 fn all_notes(tried: &[Tried; 2]) -> Vec<String> {
-    let mut notes: Vec<String> = tried.iter().flat_map(Tried::notes).collect();
-    if tried.iter().filter_map(|tried| tried.answer.as_ref().ok()).any(|answer| answer.usage().is_some()) {
-        notes.push(COST.to_owned());
-    }
-    notes
+    tried.iter().flat_map(Tried::notes).collect()
 }
 
 /// What differs between the bodies, line by line; `None` where one is no text, or is not there.
@@ -92,9 +100,9 @@ fn difference(tried: &[Tried; 2]) -> Option<Vec<String>> {
 
 /// For people.
 pub(super) fn told(route: &str, tried: &[Tried; 2]) -> String {
-    let header = ["arm", "served by", "reason", "status", "first byte", "total", "bytes", "tokens"];
+    let header = ["arm", "served by", "reason", "status", "first byte", "total", "bytes", "tokens", "cost"];
     let mut text = format!("route {route}\n{}", output::table(&header, tried.iter().map(row)));
-    for Tried { arm, answer } in tried {
+    for Tried { arm, answer, .. } in tried {
         text += &match answer {
             Ok(answer) => format!("\n--- {arm}\n{}", begin(answer)),
             Err(error) => format!("\n--- {arm}: {}\n", harmless(error)),
@@ -118,7 +126,7 @@ fn row(tried: &Tried) -> Vec<String> {
     const NOTHING: &str = "-";
     let Ok(answer) = &tried.answer else {
         let mut row = vec![tried.arm.to_string()];
-        row.resize(8, NOTHING.to_owned());
+        row.resize(9, NOTHING.to_owned());
         return row;
     };
     let or_nothing = |text: &Option<String>| text.as_deref().map_or_else(|| NOTHING.to_owned(), harmless);
@@ -131,15 +139,17 @@ fn row(tried: &Tried) -> Vec<String> {
         millis(answer.first_byte),
         millis(answer.total),
         answer.body.len().to_string(),
-        answer.usage().map_or_else(|| NOTHING.to_owned(), tokens),
+        answer.tokens().map_or_else(|| NOTHING.to_owned(), tokens),
+        tried.cost().map_or_else(|| NOTHING.to_owned(), |(cost, currency)| format!("{cost:.6} {}", harmless(currency))),
     ]
 }
 
 /// `12 + 34 = 46`, with what was told of it.
-fn tokens(usage: Usage) -> String {
+fn tokens(tokens: Tokens) -> String {
     let count = |count: Option<u64>| count.map_or_else(|| "?".to_owned(), |count| count.to_string());
-    let Usage { prompt_tokens, completion_tokens, total_tokens } = usage;
-    format!("{} + {} = {}", count(prompt_tokens), count(completion_tokens), count(total_tokens))
+    let Tokens { input, output } = tokens;
+    let total = input.zip(output).map(|(input, output)| input.saturating_add(output));
+    format!("{} + {} = {}", count(input), count(output), count(total))
 }
 
 /// The first lines of a body.
@@ -178,6 +188,7 @@ fn arm_json(tried: &Tried) -> Value {
         Err(error) => json!({ "arm": tried.arm, "error": error }),
         Ok(answer) => {
             let text = std::str::from_utf8(&answer.body).ok();
+            let (tokens, cost) = (answer.tokens(), tried.cost());
             json!({
                 "arm": tried.arm,
                 "served": answer.served,
@@ -188,7 +199,10 @@ fn arm_json(tried: &Tried) -> Value {
                 "total_ms": answer.total.as_secs_f64() * 1_000.0,
                 "bytes": answer.body.len(),
                 "cut": answer.cut,
-                "usage": answer.usage(),
+                "input_tokens": tokens.and_then(|tokens| tokens.input),
+                "output_tokens": tokens.and_then(|tokens| tokens.output),
+                "cost": cost.map(|(cost, _)| cost),
+                "currency": cost.map(|(_, currency)| currency),
                 "body": text.map(|text| text.chars().take(JSON_CHARS).collect::<String>()),
             })
         }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 
 use crate::config::model::{
-    Backend, Balance, Endpoint, FixedAnswer, HealthCheck, HostHeader, Keepalive, Pass, Target, Timeouts, Tls,
+    Backend, Balance, Endpoint, FixedAnswer, HealthCheck, HostHeader, Keepalive, Pass, Pricing, Target, Timeouts, Tls,
 };
 use crate::config::node::Node;
 use crate::config::parse;
 use crate::config::view::View;
 use crate::domain::breaker::{RatioTrip, Settings};
 use crate::domain::percent::Percent;
+use crate::domain::reading::Prices;
 
 pub(super) fn backend(name: &str, view: &View<'_>) -> Option<Backend> {
     let target = target(view);
@@ -31,6 +32,8 @@ pub(super) fn backend(name: &str, view: &View<'_>) -> Option<Backend> {
     let breaker = breaker(&view.table("breaker"));
     let failure_status = view.items("failure_status").into_iter().filter_map(|node| parse::status(node).ok());
     let failure_status = failure_status.collect();
+    let pricing = view.optional_table("prices").map(|view| pricing(&view));
+    let cost_per_day = budget(view);
     Some(Backend {
         name: Arc::from(name),
         version: view.text("version").map(str::to_owned),
@@ -51,7 +54,28 @@ pub(super) fn backend(name: &str, view: &View<'_>) -> Option<Backend> {
         keepalive: keepalive?,
         breaker: breaker?,
         failure_status,
+        pricing: match pricing {
+            Some(pricing) => Some(pricing?),
+            None => None,
+        },
+        cost_per_day,
     })
+}
+
+fn pricing(view: &View<'_>) -> Option<Pricing> {
+    let (input, output) = (view.float("input"), view.float("output"));
+    let currency = view.text("currency")?.to_owned();
+    Some(Pricing { prices: Prices { input: input?, output: output? }, currency })
+}
+
+/// What it may cost on a day; `None` where nobody says, or what is said is a mistake.
+fn budget(view: &View<'_>) -> Option<f64> {
+    let budget = view.optional_table("budget")?;
+    if !view.is_typed("prices") {
+        let help = "without prices nobody knows what is spent: prices = { input = 3.0, output = 15.0 }";
+        view.error("budget", "`budget` without `prices`", help);
+    }
+    budget.float("cost_per_day")
 }
 
 fn target(view: &View<'_>) -> Option<Target> {

@@ -152,6 +152,20 @@ fn ratio(view: &View<'_>, names: &[&str]) -> Option<MetricSource> {
     Some(MetricSource::Ratio([over?, under?]))
 }
 
+/// A cost that nobody can compute is always unknown.
+pub(super) fn costs_without_prices(metrics: &[(&str, View<'_>)], backends: &[(&str, View<'_>)]) {
+    if backends.iter().any(|(_, backend)| backend.is_typed("prices")) {
+        return;
+    }
+    for (_, metric) in metrics {
+        let from = metric.table("from");
+        let arms = ["control", "candidate"].into_iter().filter_map(|arm| from.optional_table(arm));
+        for view in std::iter::once(from.clone()).chain(arms).filter(|view| view.text("usage") == Some("cost")) {
+            view.warning("usage", "no backend has `prices`", "add [backends.NAME.prices], or the cost stays unknown");
+        }
+    }
+}
+
 /// Whether it is read from an answer as it passes.
 const fn is_in_band(source: &MetricSource) -> bool {
     matches!(source, MetricSource::Header(_) | MetricSource::Json(_) | MetricSource::Usage(_))

@@ -134,7 +134,8 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let mut conditions = condition::Conditions::new(&known, &names.contexts, root.table("segments"));
     conditions.compile_segments();
     let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view, has_jwt)));
-    let metrics = metric::all(&root, &metrics);
+    let metric_views = metrics;
+    let metrics = metric::all(&root, &metric_views);
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
     let mut built_routes: Vec<Option<Route>> =
         routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)).collect();
@@ -151,6 +152,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     matches::conflicts(&routes);
     matches::shadows(&routes, events.as_ref());
     route::unused_backends(&backends, &routes);
+    metric::costs_without_prices(&metric_views, &backends);
     Some(Parts {
         listen: listen?,
         observe: observe?,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::domain::breaker;
+use crate::domain::reading::Prices;
 
 /// `[backends.NAME]`.
 #[derive(Debug, Clone)]
@@ -43,6 +44,19 @@ pub struct Backend {
     pub breaker_for_control: bool,
     /// Statuses that count as failure.
     pub failure_status: Vec<StatusCode>,
+    /// What its tokens cost.
+    pub pricing: Option<Pricing>,
+    /// What its answers may cost on a day, as a candidate; only with prices.
+    pub cost_per_day: Option<f64>,
+}
+
+/// `[backends.NAME.prices]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pricing {
+    /// The prices.
+    pub prices: Prices,
+    /// For people.
+    pub currency: String,
 }
 
 /// Where a backend is.

@@ -4,6 +4,7 @@ use super::{
     BOOL, COUNT, FILE, HEADER_VALUE, HOST, HOUR, Key, Kind, PATH, SECOND, SECRET, STATUS, TEXT, URL, WAIT,
     WAIT_OR_NONE, duration, float, integer, word,
 };
+use crate::domain::budget::MAX_COST_PER_DAY;
 
 pub(super) const BACKEND: &[Key] = &[
     Key::new("url", URL, "Where it is. Empty (an unset variable): there is none now, and control serves."),
@@ -37,7 +38,25 @@ pub(super) const BACKEND: &[Key] = &[
         "The circuit breaker. Candidates always have one; a control only if the file has this table.",
     ),
     Key::new("failure_status", Kind::List(&STATUS), "Statuses that count as failures.").or("[500, 502, 503, 504]"),
+    Key::new("prices", Kind::Table(PRICES), "What its tokens cost; tokens and cost of its answers are then counted.")
+        .optional(),
+    Key::new(
+        "budget",
+        Kind::Table(BUDGET),
+        "Once it is spent, a candidate gets no requests until the next day (UTC). Needs `prices`. Each process counts \
+         for itself, from its start.",
+    )
+    .optional(),
 ];
+
+const PRICES: &[Key] = &[
+    Key::new("input", float(0.0, 1e6), "For a million tokens of the prompt.").required(),
+    Key::new("output", float(0.0, 1e6), "For a million tokens of the answer.").required(),
+    Key::new("currency", TEXT, "For people.").or("USD"),
+];
+
+const BUDGET: &[Key] =
+    &[Key::new("cost_per_day", float(1e-6, MAX_COST_PER_DAY), "In the currency of `prices`.").required()];
 
 const ENDPOINT: &[Key] = &[
     Key::new("url", URL, "Where it is.").required(),

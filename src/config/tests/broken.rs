@@ -137,6 +137,14 @@ fn backends() {
         ("window without ratio", "url = \"http://a\"\nbreaker = { window = \"1m\" }\n"),
         ("longest open time", "url = \"http://a\"\nbreaker = { open_for = \"1m\", open_for_max = \"30s\" }\n"),
         ("host", "url = \"http://a\"\nhost = \"a b\"\n"),
+        ("half of the prices", "url = \"http://a\"\nprices = { input = 3.0 }\n"),
+        ("a price below nothing", "url = \"http://a\"\nprices = { input = -1, output = \"15\" }\n"),
+        ("a budget without prices", "url = \"http://a\"\nbudget = { cost_per_day = 50 }\n"),
+        (
+            "an endless budget",
+            "url = \"http://a\"\nprices = { input = 3, output = 15 }\nbudget = { cost_per_day = 1e9 }\n",
+        ),
+        ("a budget of nothing", "url = \"http://a\"\nprices = { input = 3, output = 15 }\nbudget = {}\n"),
     ];
     let rest = "[backends.b]\nurl = \"http://b\"\n";
     insta::assert_snapshot!(messages(&rows, |lines| format!("[backends.a]\n{lines}{rest}{ROUTE}")));
@@ -298,7 +306,8 @@ fn warnings() {
     let text = "[backends.a]\nurl = \"\"\ntls = { insecure = true }\n[backends.b]\nurl = \"http://b\"\n[backends.c]\nurl = \"http://c\"\n\
                 [routes.r]\npath = \"/\"\ncontrol = \"b\"\ncandidate = \"a\"\n[routes.s]\ncontrol = \"b\"\ncandidate = \"b\"\n\
                 [routes.types]\nvalues = { control = \"a\", candidate = [1] }\n\
-                [routes.t]\ndeadline = \"1s\"\nfallback = { replay = \"always\" }\n";
+                [routes.t]\ndeadline = \"1s\"\nfallback = { replay = \"always\" }\n\
+                [metrics.m]\nkind = \"value\"\nbetter = \"lower\"\nfrom = { response_header = \"x\", candidate = { usage = \"cost\" } }\n";
     let loaded = good(text, &[]);
     assert!(!loaded.config.routes[0].policy.enabled);
     insta::assert_snapshot!(report::render(&loaded.warnings, report::Style::Plain));

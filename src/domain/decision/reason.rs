@@ -32,6 +32,8 @@ pub enum Reason {
     BreakerOpen,
     /// Candidate was assigned, and it asked to be left alone (429 with `retry-after`).
     RateLimited,
+    /// Candidate was assigned, and its daily budget is spent.
+    Budget,
     /// Candidate was assigned, and its quality gate is shut.
     QualityGate,
     /// Candidate was assigned, and it has `max_in_flight` requests already.
@@ -63,11 +65,12 @@ pub const ASSIGNMENT_ORDER: [Reason; 12] = [
 ];
 
 /// The order in which health may give an assigned candidate's request to control.
-pub const HEALTH_ORDER: [Reason; 4] = [Reason::BreakerOpen, Reason::RateLimited, Reason::QualityGate, Reason::Busy];
+pub const HEALTH_ORDER: [Reason; 5] =
+    [Reason::BreakerOpen, Reason::RateLimited, Reason::Budget, Reason::QualityGate, Reason::Busy];
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Disabled,
         Self::Override,
         Self::Forced,
@@ -82,6 +85,7 @@ impl Reason {
         Self::Rollout,
         Self::BreakerOpen,
         Self::RateLimited,
+        Self::Budget,
         Self::QualityGate,
         Self::Busy,
         Self::BreakerProbe,
@@ -108,6 +112,7 @@ impl Reason {
             Self::Rollout => "rollout",
             Self::BreakerOpen => "breaker_open",
             Self::RateLimited => "rate_limited",
+            Self::Budget => "budget",
             Self::QualityGate => "quality_gate",
             Self::Busy => "busy",
             Self::BreakerProbe => "breaker_probe",

@@ -82,12 +82,13 @@ fn the_holdout_comes_before_the_hash_and_is_drawn_with_its_own_salt() {
 fn ill_health_gives_an_assigned_candidate_to_control_in_order() {
     let key = key_in(Arm::Candidate);
     let shut = Some((quality::Position::Shut, Share::new(percent(10.0))));
-    let ill = Health { breaker: View::Refuse, rate_limited: true, gate: shut, busy: true };
+    let ill = Health { breaker: View::Refuse, rate_limited: true, spent: true, gate: shut, busy: true };
     let rows = [
         (ill, Reason::BreakerOpen),
         (Health { breaker: View::ProbeDue, ..ill }, Reason::BreakerOpen),
         (Health { breaker: View::Pass, ..ill }, Reason::RateLimited),
-        (Health { breaker: View::Pass, rate_limited: false, ..ill }, Reason::QualityGate),
+        (Health { breaker: View::Pass, rate_limited: false, ..ill }, Reason::Budget),
+        (Health { breaker: View::Pass, rate_limited: false, spent: false, ..ill }, Reason::QualityGate),
         (Health { busy: true, ..Health::WELL }, Reason::Busy),
     ];
     for (health, reason) in rows {
@@ -101,7 +102,7 @@ fn ill_health_gives_an_assigned_candidate_to_control_in_order() {
 #[test]
 fn forced_and_override_go_past_breaker_and_gate_but_not_past_the_bulkhead() {
     let shut = Some((quality::Position::Shut, Share::new(percent(10.0))));
-    let ill = Health { breaker: View::Refuse, rate_limited: true, gate: shut, busy: false };
+    let ill = Health { breaker: View::Refuse, rate_limited: true, spent: true, gate: shut, busy: false };
     let forced = Policy { forced: Some(Arm::Candidate), ..policy() };
     let overriding = Contexts { override_arm: Some(Arm::Candidate), ..Contexts::default() };
     for (policy, contexts) in [(&forced, user("u")), (&policy(), overriding)] {
@@ -113,7 +114,7 @@ fn forced_and_override_go_past_breaker_and_gate_but_not_past_the_bulkhead() {
 #[test]
 fn control_is_never_asked_for_its_health() {
     let key = key_in(Arm::Control);
-    let ill = Health { breaker: View::Refuse, rate_limited: true, gate: None, busy: true };
+    let ill = Health { breaker: View::Refuse, rate_limited: true, spent: true, gate: None, busy: true };
     assert_eq!(decide(&policy(), &user(&key), &ill).reason, Reason::Rollout);
 }
 
@@ -225,6 +226,7 @@ fn the_trace_ends_where_it_was_decided() {
             "rollout",
             "breaker_open",
             "rate_limited",
+            "budget",
             "quality_gate"
         ]
     );
@@ -452,9 +454,11 @@ mod agreement {
         let position =
             prop_oneof![Just(quality::Position::Open), Just(quality::Position::Probing), Just(quality::Position::Shut)];
         let gate = proptest::option::of((position, share()));
-        (breaker, any::<bool>(), gate, any::<bool>()).prop_map(|(breaker, rate_limited, gate, busy)| Health {
+        let flags = any::<(bool, bool, bool)>();
+        (breaker, gate, flags).prop_map(|(breaker, gate, (rate_limited, spent, busy))| Health {
             breaker,
             rate_limited,
+            spent,
             gate,
             busy,
         })

@@ -127,6 +127,7 @@ fn assignment_found(step: Reason, policy: &Policy, contexts: &Contexts<'_>, deci
         | Reason::Rule
         | Reason::BreakerOpen
         | Reason::RateLimited
+        | Reason::Budget
         | Reason::QualityGate
         | Reason::Busy
         | Reason::BreakerProbe
@@ -178,6 +179,7 @@ fn health_found(step: Reason, health: &Health, decision: &Decision) -> String {
             "the backend did not ask to be left alone"
         }
         .into(),
+        Reason::Budget => if health.spent { "today's budget is spent" } else { "no budget is spent" }.into(),
         Reason::QualityGate => match health.gate {
             None => "no quality gate".into(),
             Some((quality::Position::Open, _)) => "the quality gate is open".into(),

@@ -41,13 +41,34 @@ pub(super) struct Documents {
     pending: BytesMut,
     /// The data of the present event.
     data: BytesMut,
-    /// The present document is too long; what comes of it is passed over.
+    /// The present document, or line, is too long; what comes of it is passed over.
     too_long: bool,
+    /// A part of the present event was too long.
+    event_too_long: bool,
+    /// A document was passed over because it was too long.
+    passed_over: bool,
 }
 
 impl Documents {
     pub(super) fn new(format: Format) -> Self {
-        Self { format, pending: BytesMut::new(), data: BytesMut::new(), too_long: false }
+        Self {
+            format,
+            pending: BytesMut::new(),
+            data: BytesMut::new(),
+            too_long: false,
+            event_too_long: false,
+            passed_over: false,
+        }
+    }
+
+    /// Bytes that are held.
+    pub(super) fn held(&self) -> usize {
+        self.pending.len() + self.data.len()
+    }
+
+    /// Whether a document was passed over because it was too long.
+    pub(super) const fn has_passed_over(&self) -> bool {
+        self.passed_over
     }
 
     /// A piece came in; `tell` is given each document that it completes.
@@ -63,7 +84,7 @@ impl Documents {
             piece = rest;
             let line = self.pending.split();
             if std::mem::take(&mut self.too_long) {
-                self.data.clear();
+                self.event_too_long = true;
             } else {
                 self.lines(&line, tell);
             }
@@ -97,7 +118,9 @@ impl Documents {
             lines = rest;
             match line {
                 RawEventLine::Empty => {
-                    if !self.data.is_empty() {
+                    if std::mem::take(&mut self.event_too_long) {
+                        self.passed_over = true;
+                    } else if !self.data.is_empty() {
                         tell(&self.data);
                     }
                     self.data.clear();
@@ -109,6 +132,8 @@ impl Documents {
                             self.data.extend_from_slice(b"\n");
                         }
                         self.data.extend_from_slice(value);
+                    } else {
+                        self.event_too_long = true;
                     }
                 }
                 RawEventLine::Field { .. } | RawEventLine::Comment => {}
@@ -119,7 +144,8 @@ impl Documents {
     fn hold(&mut self, piece: &[u8]) {
         if self.too_long || self.pending.len() + piece.len() > MAX_DOCUMENT_BYTES {
             self.too_long = true;
-            self.pending.clear();
+            self.passed_over = true;
+            self.pending = BytesMut::new();
         } else {
             self.pending.extend_from_slice(piece);
         }

@@ -5,6 +5,7 @@
 //! not what it says it is, is unknown: never zero.
 
 mod documents;
+mod unread;
 mod usage;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use super::metric::{Kind, MetricId, Usage, Values};
 use super::pointer::Pointer;
 use documents::Documents;
 pub use documents::{Format, MAX_DOCUMENT_BYTES};
+pub use unread::Unread;
 pub use usage::Tokens;
 
 /// Microseconds since the request was sent.
@@ -51,10 +53,22 @@ pub struct Reading {
 struct Found {
     tokens: Tokens,
     values: Values,
+    /// Something was not JSON.
+    not_json: bool,
 }
 
 impl Found {
-    fn read(&mut self, document: &Value, numbers: &[Number]) {
+    /// Reads a document, if it is one.
+    fn read(&mut self, text: &[u8], numbers: &[Number]) -> Option<Value> {
+        let document = serde_json::from_slice(text).ok();
+        match &document {
+            Some(document) => self.take(document, numbers),
+            None => self.not_json |= text != usage::DONE,
+        }
+        document
+    }
+
+    fn take(&mut self, document: &Value, numbers: &[Number]) {
         self.tokens.read(document);
         for Number { metric, kind, pointer } in numbers {
             if let Some(value) = pointer.find(document).and_then(|value| kind.read_json(value)) {
@@ -80,8 +94,7 @@ impl Reading {
             let tells = usage::may_tell(text);
             // Most events of a stream are one token each and hold nothing else: they are not parsed.
             if is_first || tells || numbers.iter().any(|number| number.pointer.may_be_in(text)) {
-                let Ok(document) = serde_json::from_slice::<Value>(text) else { return };
-                found.read(&document, numbers);
+                let Some(document) = found.read(text, numbers) else { return };
                 if is_first && usage::is_token(&document) {
                     *first_token = Some(at);
                 }
@@ -92,16 +105,27 @@ impl Reading {
         });
     }
 
+    /// Bytes that it holds at this moment.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.documents.held()
+    }
+
     /// The answer is whole.
     #[must_use]
     pub fn finish(self, numbers: &[Number]) -> Read {
         let Self { mut documents, mut found, first_token, last_token } = self;
         documents.finish(&mut |text| {
-            if let Ok(document) = serde_json::from_slice::<Value>(text) {
-                found.read(&document, numbers);
-            }
+            found.read(text, numbers);
         });
-        Read { values: found.values, tokens: found.tokens, first_token, last_token }
+        let Found { tokens, values, not_json } = found;
+        let nothing = tokens == Tokens::default() && values.iter().next().is_none();
+        let unread = match (documents.has_passed_over(), not_json) {
+            (true, _) => Some(Unread::TooLong),
+            (false, true) => Some(Unread::NotJson),
+            (false, false) => None,
+        };
+        Read { values, tokens, first_token, last_token, unread: unread.filter(|_| nothing) }
     }
 }
 
@@ -116,6 +140,8 @@ pub struct Read {
     pub first_token: Option<Micros>,
     /// When the last one came.
     pub last_token: Option<Micros>,
+    /// What kept it from being read, where nothing was found.
+    pub unread: Option<Unread>,
 }
 
 impl Read {

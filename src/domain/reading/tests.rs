@@ -118,6 +118,48 @@ fn what_is_too_long_is_unknown_and_what_follows_is_read() {
 }
 
 #[test]
+fn it_is_told_why_nothing_was_read() {
+    let long = format!("{{\"pad\":\"{}\"}}", "x".repeat(MAX_DOCUMENT_BYTES));
+    let long_event = format!("data: {long}\n\n");
+    let many_lines = format!("{}\n", format!("data: {}\n", "x".repeat(1 << 16)).repeat(17));
+    let rows = [
+        (Format::Json, OPENAI, None),
+        (Format::Json, "{}", None),
+        (Format::Json, "", None),
+        (Format::Json, "<html>", Some(Unread::NotJson)),
+        (Format::Json, &OPENAI[..40], Some(Unread::NotJson)),
+        (Format::Json, &long, Some(Unread::TooLong)),
+        (Format::EventStream, "data: [DONE]\n\n", None),
+        (Format::EventStream, "data: hello\n\n", Some(Unread::NotJson)),
+        (Format::EventStream, &long_event, Some(Unread::TooLong)),
+        (Format::EventStream, &many_lines, Some(Unread::TooLong)),
+        (Format::JsonLines, "{}\nhello\n", Some(Unread::NotJson)),
+    ];
+    for (format, body, expected) in rows {
+        assert_eq!(read(format, body, 1 << 12, &[]).unread, expected, "{format:?}: {}", &body[..body.len().min(60)]);
+    }
+    // What was found counts, whatever else there was.
+    let stray = format!("data: hello\n\n{long_event}{OPENAI_STREAM}");
+    let stray = read(Format::EventStream, &stray, 1 << 12, &[]);
+    assert_eq!((stray.unread, stray.tokens), (None, tokens(11, 3)));
+    assert!(Unread::ALL.iter().enumerate().all(|(index, why)| why.index() == index));
+}
+
+#[test]
+fn no_more_is_held_than_a_document() {
+    let mut reading = Reading::new(Format::Json);
+    let mut most = 0;
+    for at in 0..3_000 {
+        reading.see(&[b'x'; 1_000], at, &[]);
+        most = most.max(reading.held());
+    }
+    assert!((500_000..=MAX_DOCUMENT_BYTES).contains(&most), "{most}");
+    let mut reading = Reading::new(Format::EventStream);
+    OPENAI_STREAM.split_inclusive("\n\n").for_each(|event| reading.see(event.as_bytes(), 1, &[]));
+    assert_eq!(reading.held(), 0);
+}
+
+#[test]
 fn formats_are_told_by_their_content_type() {
     let rows = [
         ("application/json", Some(Format::Json)),

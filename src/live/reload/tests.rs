@@ -303,6 +303,8 @@ fn what_belongs_to_names_survives() {
     assert_eq!(state.position(1_000), breaker::Position::Open);
     assert!(state.enter(Some(8)));
     state.throttle(90_000);
+    let today = crate::clock::utc_day();
+    state.spend(today, 3.0);
     before.routes[0].set_gate(quality::Position::Shut);
 
     // Another backend comes first by name, and the settings of the breaker change.
@@ -319,6 +321,7 @@ fn what_belongs_to_names_survives() {
     assert_eq!(backend.state.in_flight(), 1);
     let health = after.health(route, 1_001);
     assert!(health.breaker == breaker::View::Refuse, "{health:?}");
-    assert!(health.rate_limited);
+    assert!(health.rate_limited && !health.spent);
+    assert!(backend.state.spent(today) == 3.0 || today != crate::clock::utc_day());
     assert_eq!(after.routes[route].gate(), quality::Position::Shut);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Kind::{Counter, Gauge, Histogram};
+use super::read::{budgets, by_read_arm, has_prices, tokens, unread};
 use super::{Family, Observation, Samples};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
@@ -10,6 +11,7 @@ use crate::domain::fallback::Cause;
 use crate::domain::pin;
 use crate::domain::quality::Position;
 use crate::jwt::Rejection;
+use crate::live::Snapshot;
 use crate::measure::RouteTotals;
 use crate::measure::counters::BodyMiss;
 use crate::upstream::EndpointStatus;
@@ -84,6 +86,41 @@ pub const FAMILIES: &[Family] = &[
         collect: pins_rejected,
     },
     Family {
+        name: "pointsman_tokens_total",
+        help: "Tokens that the answers of an arm told of, by direction (input, output); arms whose backend has prices, \
+            and all where a metric is read from usage.",
+        kind: Counter,
+        labels: &["route", "arm", "direction"],
+        collect: |seen, out| by_read_arm(seen, out, Snapshot::reads_usage, tokens),
+    },
+    Family {
+        name: "pointsman_cost_total",
+        help: "What these tokens cost, in the currency of the backend's prices.",
+        kind: Counter,
+        labels: &["route", "arm"],
+        collect: |seen, out| {
+            by_read_arm(seen, out, has_prices, |read, [route, arm], out| out.value(&[route, arm], read.cost));
+        },
+    },
+    Family {
+        name: "pointsman_time_to_first_token_seconds",
+        help: "From sending a try to the first token of a streamed answer.",
+        kind: Histogram,
+        labels: &["route", "arm"],
+        collect: |seen, out| {
+            let reads = Snapshot::reads_usage;
+            by_read_arm(seen, out, reads, |read, [route, arm], out| out.histogram(&[route, arm], &read.first_token));
+        },
+    },
+    Family {
+        name: "pointsman_answers_unread_total",
+        help: "Answers of which nothing is known although metrics or costs are read from them, by reason (encoded, \
+            content_type, truncated, timeout, client_gone, too_long, no_memory, not_json, no_usage); never taken for zero.",
+        kind: Counter,
+        labels: &["route", "arm", "reason"],
+        collect: |seen, out| by_read_arm(seen, out, Snapshot::reads_answers, unread),
+    },
+    Family {
         name: "pointsman_rollout_percent",
         help: "Percentage of the users that the running configuration gives to the candidate.",
         kind: Gauge,
@@ -148,6 +185,13 @@ pub const FAMILIES: &[Family] = &[
         kind: Gauge,
         labels: &["backend"],
         collect: rate_limited,
+    },
+    Family {
+        name: "pointsman_budget_used_ratio",
+        help: "Share of a backend's daily budget that this process has spent today (UTC); from 1 on, control serves.",
+        kind: Gauge,
+        labels: &["backend"],
+        collect: budgets,
     },
     Family {
         name: "pointsman_backend_in_flight",

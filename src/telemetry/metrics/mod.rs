@@ -6,6 +6,7 @@
 
 mod families;
 mod observation;
+mod read;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::domain::breaker::Millis;
+use crate::domain::budget::Day;
 use crate::events::Intake;
 use crate::live::{Jwks, Live, ReloadStatus, Snapshot};
 use crate::measure::RouteTotals;
@@ -21,6 +22,7 @@ pub struct Observation<'a> {
     pub(super) reloads: ReloadStatus,
     pub(super) access_dropped: u64,
     pub(super) now: Millis,
+    pub(super) day: Day,
     pub(super) uptime: Duration,
     pub(super) resident_bytes: Option<u64>,
 }
@@ -32,9 +34,9 @@ impl<'a> Observation<'a> {
         let snapshot = live.snapshot();
         let totals = snapshot.routes.iter().map(|route| route.totals()).collect();
         let reloads = live.reloads().clone();
-        let (now, uptime) = (clock::now_millis(), clock::uptime());
+        let (now, day, uptime) = (clock::now_millis(), clock::utc_day(), clock::uptime());
         let resident_bytes = resident_bytes();
-        Self { live, intake, snapshot, totals, reloads, access_dropped, now, uptime, resident_bytes }
+        Self { live, intake, snapshot, totals, reloads, access_dropped, now, day, uptime, resident_bytes }
     }
 
     /// The published keys, where there is a place to fetch them from.

@@ -10,6 +10,7 @@ use crate::config;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
+use crate::domain::reading::{Tokens, Unread};
 use crate::jwt::Rejection;
 use crate::measure::counters::CodeClass;
 
@@ -25,6 +26,8 @@ from = { response_header = "x-quality-score" }
 url = "http://127.0.0.1:1/secret-path"
 [backends.new]
 urls = ["http://127.0.0.1:2", "http://name.invalid:3"]
+prices = { input = 3.0, output = 15.0 }
+budget = { cost_per_day = 2.0 }
 [routes.answers]
 control = "old"
 candidate = "new"
@@ -47,7 +50,12 @@ fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
         counters.overhead.record(Duration::from_micros(30));
         counters.keyless.add(1);
         counters.pins_rejected[1].add(1);
+        counters.read[1].tokens(Tokens { input: Some(11), output: None });
+        counters.read[1].cost.add(0.25);
+        counters.read[1].first_token.record(Duration::from_millis(2));
+        counters.read[1].unread[Unread::Truncated.index()].add(1);
     }
+    snapshot.backends[0].state.spend(crate::clock::utc_day(), 0.5);
     live.workers[0].connections.add(3);
     live.workers[1].disconnections.add(1);
     live.workers[0].jwt_rejected[Rejection::Expired.index()].add(1);
@@ -88,6 +96,12 @@ fn values_are_those_of_the_gateway() {
         r#"pointsman_request_duration_seconds_sum{route="answers",served="candidate"} 0.006"#,
         r#"pointsman_keyless_requests_total{route="answers"} 2"#,
         r#"pointsman_pins_rejected_total{route="answers",reason="forged"} 2"#,
+        r#"pointsman_tokens_total{route="answers",arm="candidate",direction="input"} 22"#,
+        r#"pointsman_tokens_total{route="answers",arm="candidate",direction="output"} 0"#,
+        r#"pointsman_cost_total{route="answers",arm="candidate"} 0.5"#,
+        r#"pointsman_time_to_first_token_seconds_count{route="answers",arm="candidate"} 2"#,
+        r#"pointsman_answers_unread_total{route="answers",arm="candidate",reason="truncated"} 2"#,
+        r#"pointsman_budget_used_ratio{backend="new"} 0.25"#,
         r#"pointsman_rollout_percent{route="answers"} 25"#,
         r#"pointsman_effective_percent{route="answers"} 100"#,
         r#"pointsman_quality_gate_open{route="answers"} 1"#,
@@ -113,6 +127,8 @@ fn values_are_those_of_the_gateway() {
         assert!(text.lines().any(|line| line == row), "{row}\n{text}");
     }
     assert!(!text.contains("secret-path"));
+    let unread = r#"_total{route="answers",arm="control""#;
+    assert!(!text.contains(&format!("pointsman_tokens{unread}")), "nothing is read of control\n{text}");
 }
 
 #[test]

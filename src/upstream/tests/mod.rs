@@ -44,6 +44,8 @@ fn backend(endpoints: Vec<Endpoint>) -> Backend {
         breaker: crate::domain::breaker::Settings::default(),
         breaker_for_control: false,
         failure_status: Vec::new(),
+        pricing: None,
+        cost_per_day: None,
     }
 }
 
