@@ -1,5 +1,7 @@
 //! The composition root: a configuration becomes running services, and these stop in order.
 
+mod chronicle;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -10,9 +12,10 @@ use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
 use crate::controller::{self, SharedWindows};
 use crate::events::{Intake, upkeep};
-use crate::live::{Live, Reloader, Watching};
+use crate::live::{Attempted, Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
 use crate::proxy::{DataPlane, StartError};
+use crate::store::Journal;
 use crate::telemetry::access::{AccessLog, AccessLogGuard};
 use crate::telemetry::log::LogHandle;
 use crate::upstream::BuildError;
@@ -21,6 +24,8 @@ use crate::upstream::BuildError;
 const CONTROL_THREADS: usize = 1;
 /// How long traffic waits for the store at the start.
 const STORE_WAIT: Duration = Duration::from_secs(1);
+/// How long the end waits for the history.
+const JOURNAL_WAIT: Duration = Duration::from_secs(1);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +72,7 @@ pub struct Gateway {
     pub observe: SocketAddr,
     /// Where operators connect.
     pub admin: SocketAddr,
+    journal: Journal,
     watching: Option<Watching>,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
@@ -101,11 +107,12 @@ impl Gateway {
         let live = Live::new(loaded, workers, control.handle().clone())?;
         let intake = Arc::new(Intake::new(Arc::clone(&live), Arc::default()));
         open_store(&control, &intake);
+        let journal = Journal::start(Arc::clone(intake.store()), control.handle());
         let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
-        let reloader = sources.clone().map(|sources| reloader(&live, sources, &log));
+        let reloader = sources.clone().map(|sources| reloader(&live, sources, &log, &journal));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
         let console = Console {
             live: Arc::clone(&live),
@@ -114,10 +121,27 @@ impl Gateway {
             log: log.clone(),
             reloader: reloader.clone(),
             intake: Arc::clone(&intake),
+            journal: journal.clone(),
         };
+        journal.note(chronicle::started(live.snapshot().config()));
         admin::serve(control.handle(), observe, admin, console);
         let (observe, admin) = addresses;
-        Ok(Self { live, windows, sources, reloader, log, intake, observe, admin, watching, data, access, control })
+        let gateway = Self {
+            live,
+            windows,
+            sources,
+            reloader,
+            log,
+            intake,
+            observe,
+            admin,
+            journal,
+            watching,
+            data,
+            access,
+            control,
+        };
+        Ok(gateway)
     }
 
     /// The runtime of everything that is not a client's request.
@@ -142,9 +166,11 @@ impl Gateway {
     pub fn stop(self) {
         let shutdown = self.live.snapshot().config().shutdown.clone();
         self.live.set_unready();
+        self.journal.note(chronicle::stopped());
         self.data.linger(shutdown.drain_delay);
         self.data.drain(shutdown.drain_timeout);
         drop(self.watching);
+        self.journal.flush(JOURNAL_WAIT);
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
     }
@@ -163,12 +189,17 @@ fn listen(key: &'static str, address: SocketAddr) -> Result<Bound, AppError> {
 }
 
 /// The reloader of what runs, with the log's filter at its hand.
-fn reloader(live: &Arc<Live>, sources: Sources, log: &LogHandle) -> Arc<Reloader> {
-    let log = log.clone();
+fn reloader(live: &Arc<Live>, sources: Sources, log: &LogHandle, journal: &Journal) -> Arc<Reloader> {
+    let (log, journal) = (log.clone(), journal.clone());
     let set_log_filter = Box::new(move |filter: &str| {
         if let Err(error) = log.set(filter) {
             tracing::warn!(filter, %error, "the log goes on as it was");
         }
     });
-    Arc::new(Reloader::new(Arc::clone(live), sources, set_log_filter))
+    let tell = Box::new(move |attempted: &Attempted<'_>| {
+        if let Some(entry) = chronicle::reloaded(attempted) {
+            journal.note(entry);
+        }
+    });
+    Arc::new(Reloader::new(Arc::clone(live), sources, set_log_filter).telling(tell))
 }

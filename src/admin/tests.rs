@@ -77,6 +77,7 @@ fn faces() -> Faces {
         access,
         log: LogHandle::none(),
         reloader: Some(reloader),
+        journal: Journal::start(Arc::default(), &Handle::current()),
         intake: Arc::new(Intake::new(Arc::clone(&live), Arc::default())),
     });
     let observe = TowerToHyperService::new(observe_router(Arc::clone(&console)));
@@ -306,6 +307,7 @@ async fn connections_are_served_over_sockets() {
         access: AccessLog::new(std::io::sink()).1,
         log: LogHandle::none(),
         reloader: None,
+        journal: Journal::start(Arc::default(), &Handle::current()),
         intake: Arc::new(Intake::new(Arc::clone(&faces.live), Arc::default())),
     };
     tokio::spawn(server::run(bound, admin_router(Arc::new(console), address)));
