@@ -163,7 +163,9 @@ fn row(event: Event) -> Vec<String> {
         or_dash(data),
     ];
     // What a sender wrote must not steer the terminal.
-    cells.map(|cell| cell.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()).into()
+    cells
+        .map(|cell| cell.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect())
+        .into()
 }
 
 #[cfg(test)]
