@@ -7,10 +7,12 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
-use crate::controller::{self, SharedWindows};
+use crate::controller::{self, Keeper, SharedEvidence, SharedWindows};
 use crate::events::{Intake, upkeep};
 use crate::live::{Attempted, Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
@@ -26,6 +28,8 @@ const CONTROL_THREADS: usize = 1;
 const STORE_WAIT: Duration = Duration::from_secs(1);
 /// How long the end waits for the history.
 const JOURNAL_WAIT: Duration = Duration::from_secs(1);
+/// How long the end waits for evidence to be written.
+const KEEPER_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +80,7 @@ pub struct Gateway {
     watching: Option<Watching>,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
+    keeper: Keeping,
     control: Runtime,
 }
 
@@ -111,7 +116,9 @@ impl Gateway {
         let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
-        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
+        let evidence = SharedEvidence::default();
+        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
+        let keeper = Keeping::start(&control, &live, &intake, &evidence);
         let reloader = sources.clone().map(|sources| reloader(&live, sources, &log, &journal));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
         let console = Console {
@@ -122,11 +129,12 @@ impl Gateway {
             reloader: reloader.clone(),
             intake: Arc::clone(&intake),
             journal: journal.clone(),
+            evidence,
         };
         journal.note(chronicle::started(live.snapshot().config()));
         admin::serve(control.handle(), observe, admin, console);
         let (observe, admin) = addresses;
-        let gateway = Self {
+        Ok(Self {
             live,
             windows,
             sources,
@@ -139,9 +147,9 @@ impl Gateway {
             watching,
             data,
             access,
+            keeper,
             control,
-        };
-        Ok(gateway)
+        })
     }
 
     /// The runtime of everything that is not a client's request.
@@ -171,8 +179,36 @@ impl Gateway {
         self.data.drain(shutdown.drain_timeout);
         drop(self.watching);
         self.journal.flush(JOURNAL_WAIT);
+        self.keeper.end(&self.control);
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
+    }
+}
+
+/// The task that keeps evidence, and how it is told to end.
+struct Keeping {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Keeping {
+    fn start(control: &Runtime, live: &Arc<Live>, intake: &Intake, evidence: &SharedEvidence) -> Self {
+        let (stop, stopping) = oneshot::channel();
+        let keeper = Keeper::new(Arc::clone(live), Arc::clone(intake.store()), evidence.clone());
+        Self { stop, task: control.spawn(keeper.run(stopping)) }
+    }
+
+    /// Writes what has not been written, as far as there is time.
+    fn end(self, control: &Runtime) {
+        // The controller takes what is in the rings once more first.
+        std::thread::sleep(2 * controller::TICK);
+        if self.stop.send(()).is_err() {
+            return;
+        }
+        // A timer needs the runtime around it when it is made.
+        if control.block_on(async { tokio::time::timeout(KEEPER_WAIT, self.task).await }).is_err() {
+            tracing::error!("the last evidence could not be written in time");
+        }
     }
 }
 

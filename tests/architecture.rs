@@ -28,7 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Milliseconds are the domain's: its breaker is what has to pack them.
     ("clock", &["domain::breaker::Millis"]),
     ("config", &["domain", "jwt"]),
-    ("controller", &["clock", "config::model", "domain", "live", "measure"]),
+    ("controller", &["clock", "config::model", "domain", "live", "measure", "store"]),
     ("domain", &[]),
     ("events", &["clock", "config::model", "domain", "live", "store"]),
     ("jwt", &[]),

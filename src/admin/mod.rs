@@ -8,6 +8,7 @@
 //! | `routes`, `config` | what runs |
 //! | [`explain`], [`assignments`] | why an arm serves a user, and which arms many users are assigned |
 //! | `ofrep` | flags for OpenFeature clients |
+//! | [`stats`] | how the arms fared over a stretch of time |
 //! | `acts` | reload, log filter |
 //! | `events` | events come in |
 //! | `kept` | events and history, read, exported and removed |
@@ -36,6 +37,7 @@ pub mod question;
 mod recent;
 mod routes;
 mod server;
+pub mod stats;
 
 #[cfg(test)]
 mod tests;
@@ -55,7 +57,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::config::model::EVENTS_PATH;
-use crate::controller::SharedWindows;
+use crate::controller::{SharedEvidence, SharedWindows};
 use crate::events::Intake;
 use crate::live::{Live, Reloader};
 use crate::store::{Entry, Journal};
@@ -79,6 +81,8 @@ pub struct Console {
     pub log: LogHandle,
     /// Replaces the configuration; where it came from somewhere.
     pub reloader: Option<Arc<Reloader>>,
+    /// What was counted.
+    pub evidence: SharedEvidence,
     /// Takes events in.
     pub intake: Arc<Intake>,
     /// Takes what is done for the history.
@@ -111,6 +115,7 @@ fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
     let routes = probe_routes()
         .route("/api/v1/routes", page(routes::all))
         .route("/api/v1/routes/{route}", get(async |console, name| routes::one(console, name)))
+        .route("/api/v1/stats", get(stats::page))
         .route("/api/v1/config", page(config::page))
         .route(guard::EXPLAIN, get(async |console, query| explain::by_query(console, query)).post(explain::by_body))
         .route(guard::ASSIGNMENTS, post(assignments::by_body))

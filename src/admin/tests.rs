@@ -78,6 +78,7 @@ fn faces() -> Faces {
         log: LogHandle::none(),
         reloader: Some(reloader),
         journal: Journal::start(Arc::default(), &Handle::current()),
+        evidence: SharedEvidence::default(),
         intake: Arc::new(Intake::new(Arc::clone(&live), Arc::default())),
     });
     let observe = TowerToHyperService::new(observe_router(Arc::clone(&console)));
@@ -308,6 +309,7 @@ async fn connections_are_served_over_sockets() {
         log: LogHandle::none(),
         reloader: None,
         journal: Journal::start(Arc::default(), &Handle::current()),
+        evidence: SharedEvidence::default(),
         intake: Arc::new(Intake::new(Arc::clone(&faces.live), Arc::default())),
     };
     tokio::spawn(server::run(bound, admin_router(Arc::new(console), address)));
@@ -378,7 +380,7 @@ async fn a_phase_is_told_by_hashes_and_a_process_by_what_it_started_with() {
     assert_eq!(names, expected);
     let expected = json!({
         "admin.address": "127.0.0.1:9901", "listen.address": "0.0.0.0:8080",
-        "listen.threads": "0", "observe.address": "127.0.0.1:9902",
+        "listen.threads": "0", "observe.address": "127.0.0.1:9902", "state.store": "memory",
     });
     assert_eq!(get(&faces.admin, "/api/v1/config").await.json()["restart_keys"], expected);
 }

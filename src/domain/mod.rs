@@ -20,6 +20,7 @@ pub mod pointer;
 pub mod quality;
 pub mod reading;
 pub mod rewrite;
+pub mod series;
 pub mod sketch;
 pub mod targets;
 pub mod user;

@@ -29,6 +29,7 @@ use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health};
+use crate::domain::metric::MetricId;
 use crate::domain::phase::Phase;
 use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
@@ -204,6 +205,30 @@ impl Live {
         self.current.store(Arc::new(snapshot));
         self.generation.store(generation, Ordering::Release);
         Ok(generation)
+    }
+
+    /// The number of a metric, also of one that no configuration names any more.
+    #[must_use]
+    pub fn metric_id(&self, name: &str) -> MetricId {
+        lock(&self.registry).metrics.of(&Arc::from(name))
+    }
+
+    /// The names of all metrics that there have been, by number.
+    #[must_use]
+    pub fn metric_names(&self) -> Vec<Arc<str>> {
+        lock(&self.registry).metrics.names()
+    }
+
+    /// The number of a route, also of one that no configuration names any more.
+    #[must_use]
+    pub fn route_id(&self, name: &str) -> u32 {
+        lock(&self.registry).route(&Arc::from(name), self.workers.len()).id
+    }
+
+    /// The names of all routes that there have been, by number.
+    #[must_use]
+    pub fn route_names(&self) -> HashMap<u32, Arc<str>> {
+        lock(&self.registry).routes.values().map(|state| (state.id, Arc::clone(&state.name))).collect()
     }
 
     /// What came of reloads; for reading and for the reload path.

@@ -26,6 +26,7 @@ mod forwarding;
 mod health;
 mod keeping;
 mod life_cycle;
+mod measuring_events;
 mod ofrep;
 mod openfeature;
 mod pooling;

@@ -107,6 +107,18 @@ impl Cell {
         }
     }
 
+    /// Adds a value that belongs to no bucket.
+    pub fn observe(&mut self, value: f64, timed: bool) {
+        self.add(None, value, timed);
+    }
+
+    /// Adds another one; what had not changed counts as unchanged.
+    pub fn join(&mut self, other: &Self) {
+        let changed = self.changed;
+        self.merge(other);
+        self.changed = changed;
+    }
+
     /// Everything in it, bucket or not.
     #[must_use]
     pub const fn total(&self) -> &Sums {
@@ -191,6 +203,10 @@ impl Cell {
 
     pub(super) const fn settle(&mut self) {
         self.changed = false;
+    }
+
+    pub(super) const fn stir(&mut self) {
+        self.changed = true;
     }
 
     pub(super) const fn of(total: Sums, buckets: Vec<Sums>, times: Vec<Sketch>) -> Self {

@@ -1,0 +1,82 @@
+//! The names under which cells are kept: `rollout/candidate/latency`, `rule:3/control/own.quality`.
+
+use super::super::Arm;
+use super::super::metric::{BuiltIn, MetricId};
+use super::super::phase::Phase;
+use super::{CellKey, Measured, Stratum};
+
+/// Under which the users of a phase are kept.
+pub const USERS: &str = "users";
+
+/// Before the names of a file's metrics, so that they cannot be taken for the gateway's own.
+const OWN: &str = "own.";
+
+impl Measured {
+    /// The name under which it is kept.
+    pub fn name<'a>(self, metric: impl FnOnce(MetricId) -> Option<&'a str>) -> Option<String> {
+        match self {
+            Self::BuiltIn(metric) => Some(metric.as_str().to_owned()),
+            Self::Own(id) => Some(format!("{OWN}{}", metric(id)?)),
+        }
+    }
+
+    /// Reads what [`Measured::name`] writes.
+    pub fn named(name: &str, metric: impl FnOnce(&str) -> MetricId) -> Option<Self> {
+        match name.strip_prefix(OWN) {
+            Some(own) => Some(Self::Own(metric(own))),
+            None => BuiltIn::parse(name).map(Self::BuiltIn),
+        }
+    }
+}
+
+impl CellKey {
+    /// The name of the cell within its phase; `metric` tells the name of a metric of the file.
+    pub fn part<'a>(&self, metric: impl FnOnce(MetricId) -> Option<&'a str>) -> Option<String> {
+        let stratum = match self.stratum {
+            Stratum::Fixed => "fixed".to_owned(),
+            Stratum::Rollout => "rollout".to_owned(),
+            Stratum::Rule(index) => format!("rule:{index}"),
+        };
+        Some(format!("{stratum}/{}/{}", self.arm, self.metric.name(metric)?))
+    }
+
+    /// Reads what [`CellKey::part`] writes; `metric` gives the number of a name.
+    pub fn read(phase: Phase, part: &str, metric: impl FnOnce(&str) -> MetricId) -> Option<Self> {
+        let mut words = part.splitn(3, '/');
+        let stratum = match words.next()? {
+            "fixed" => Stratum::Fixed,
+            "rollout" => Stratum::Rollout,
+            other => Stratum::Rule(other.strip_prefix("rule:")?.parse().ok()?),
+        };
+        let arm = Arm::parse(words.next()?)?;
+        let metric = Measured::named(words.next()?, metric)?;
+        Some(Self { phase, stratum, arm, metric })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let phase = Phase(7);
+        let strata = [Stratum::Fixed, Stratum::Rollout, Stratum::Rule(0), Stratum::Rule(999)];
+        let metrics = [Measured::BuiltIn(BuiltIn::Latency), Measured::Own(MetricId(3))];
+        for stratum in strata {
+            for arm in Arm::ALL {
+                for metric in metrics {
+                    let key = CellKey { phase, stratum, arm, metric };
+                    let part = key.part(|id| (id == MetricId(3)).then_some("latency")).unwrap();
+                    let id = |name: &str| MetricId(if name == "latency" { 3 } else { 0 });
+                    assert_eq!(CellKey::read(phase, &part, id), Some(key), "{part}");
+                }
+            }
+        }
+        for part in
+            ["", "rollout", "rollout/control", "rollout/both/latency", "rule:x/control/latency", "fixed/control/no"]
+        {
+            assert_eq!(CellKey::read(phase, part, |_| MetricId(0)), None, "{part}");
+        }
+    }
+}
