@@ -2,11 +2,12 @@
 //! request went where it did, and what is answered to questions that make no sense.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::message::Ending;
-use crate::support::{Answer, Gateway, Setup, eventually};
+use crate::support::message::{Ending, Head};
+use crate::support::{Answer, Client, Gateway, Setup, eventually};
 
 /// Events of the test that walks through pages.
 const WALKED: usize = 2_500;
@@ -14,6 +15,10 @@ const WALKED: usize = 2_500;
 const EXPORTED: usize = 100_000;
 /// How much the process may grow while everything is exported; the exports themselves are larger together.
 const EXPORT_GROWTH_KIB: u64 = 48 * 1024;
+/// Exports at the same time.
+const MAX_EXPORTS: usize = 4;
+/// Longer than the administrative address takes for any other answer.
+const ANSWER_TIME: Duration = Duration::from_secs(11);
 
 const TOKENS: &str = "[admin.tokens.shop]\nrole = \"events\"\ntoken = \"shop-token-0123456789\"\n\
                       [admin.tokens.flags]\nrole = \"flags\"\ntoken = \"flags-token-0123456789\"\n\
@@ -112,9 +117,14 @@ fn an_export_of_any_size_is_whole_and_takes_bounded_memory() {
     let gateway = setup().start();
     let row = |n: usize| json!({"name": "=n", "id": format!("-{n}"), "value": -0.5, "data": {"text": "a,\"b\"\r\nc", "n": n}});
     store(&gateway, &(0..EXPORTED).map(row).collect::<Vec<_>>());
+    let slow = begin_slowly(&gateway);
     let before = gateway.peak_kib();
     for format in ["csv", "json", "ndjson"] {
-        let answer = ask(&gateway, "board", "GET", &format!("/api/v1/export?format={format}"), "");
+        // A place becomes free only after its client was seen to be gone, or has been told the end.
+        let answer = eventually("a place", || {
+            let answer = ask(&gateway, "board", "GET", &format!("/api/v1/export?format={format}"), "");
+            (answer.status != 429).then_some(answer)
+        });
         assert_eq!((answer.status, answer.ending), (200, Ending::Whole), "{format}");
         assert!(answer.get("content-disposition").unwrap().ends_with(&format!(".{format}\"")), "{answer:.200?}");
         let ids: Vec<String> = match format {
@@ -145,7 +155,43 @@ fn an_export_of_any_size_is_whole_and_takes_bounded_memory() {
     let grown = gateway.peak_kib() - before;
     assert!(grown < EXPORT_GROWTH_KIB, "{grown} KiB");
     let few = ask(&gateway, "board", "GET", "/api/v1/export?format=ndjson&type=nobody", "");
-    few.expect(200, "");
+    assert_eq!((few.text().as_str(), few.ending), ("", Ending::Whole));
+    slow.expect_whole();
+}
+
+/// An export of which its client has taken the head alone.
+struct Slow {
+    client: Client,
+    head: Head,
+    begun: Instant,
+}
+
+/// As many exports as there may be, of which one stays.
+fn begin_slowly(gateway: &Gateway) -> Slow {
+    let question = "GET /api/v1/export?format=ndjson HTTP/1.1\r\nhost: localhost\r\n\
+                    authorization: Bearer board-token-0123456789\r\n\r\n";
+    let begin = || {
+        let mut client = gateway.admin_client();
+        client.send(question);
+        let (status, head) = client.head();
+        assert_eq!(status, 200, "{head:?}");
+        Slow { client, head, begun: pointsman::clock::now() }
+    };
+    let mut slow: Vec<Slow> = (0..MAX_EXPORTS).map(|_| begin()).collect();
+    let refused = ask(gateway, "board", "GET", "/api/v1/export", "");
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_exports"));
+    let stays = slow.remove(0);
+    stays
+}
+
+impl Slow {
+    /// It is not cut by the bound on the time of an answer.
+    fn expect_whole(mut self) {
+        let waited = || pointsman::clock::now().saturating_duration_since(self.begun);
+        eventually("longer than an answer may take", || (waited() > ANSWER_TIME).then_some(()));
+        let (body, _, ending) = self.client.wire.body(&self.head, true).unwrap();
+        assert_eq!((body.iter().filter(|byte| **byte == b'\n').count(), ending), (EXPORTED, Ending::Whole));
+    }
 }
 
 #[test]

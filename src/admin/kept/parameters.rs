@@ -77,7 +77,9 @@ impl Parameters {
 mod tests {
     use super::*;
 
-    fn read(query: &str) -> Result<(Option<u64>, Option<Timestamp>, Option<String>), Problem> {
+    type Found = (Option<u64>, Option<Timestamp>, Option<String>);
+
+    fn read(query: &str) -> Result<Found, Problem> {
         let parameters = Parameters::read(&RawQuery(Some(query.to_owned())), &["n", "at", "text"])?;
         let text = parameters.text("text")?.map(str::to_owned);
         Ok((parameters.number("n", 1, 1_000)?, parameters.time("at")?, text))
