@@ -1,5 +1,7 @@
 //! The composition root: a configuration becomes running services, and these stop in order.
 
+mod chronicle;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -12,9 +14,10 @@ use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
 use crate::controller::{self, Keeper, SharedEvidence, SharedWindows};
 use crate::events::{Intake, upkeep};
-use crate::live::{Live, Reloader, Watching};
+use crate::live::{Attempted, Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
 use crate::proxy::{DataPlane, StartError};
+use crate::store::Journal;
 use crate::telemetry::access::{AccessLog, AccessLogGuard};
 use crate::telemetry::log::LogHandle;
 use crate::upstream::BuildError;
@@ -23,6 +26,8 @@ use crate::upstream::BuildError;
 const CONTROL_THREADS: usize = 1;
 /// How long traffic waits for the store at the start.
 const STORE_WAIT: Duration = Duration::from_secs(1);
+/// How long the end waits for the history.
+const JOURNAL_WAIT: Duration = Duration::from_secs(1);
 /// How long the end waits for evidence to be written.
 const KEEPER_WAIT: Duration = Duration::from_secs(5);
 
@@ -71,6 +76,7 @@ pub struct Gateway {
     pub observe: SocketAddr,
     /// Where operators connect.
     pub admin: SocketAddr,
+    journal: Journal,
     watching: Option<Watching>,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
@@ -106,13 +112,14 @@ impl Gateway {
         let live = Live::new(loaded, workers, control.handle().clone())?;
         let intake = Arc::new(Intake::new(Arc::clone(&live), Arc::default()));
         open_store(&control, &intake);
+        let journal = Journal::start(Arc::clone(intake.store()), control.handle());
         let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
         let evidence = SharedEvidence::default();
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
         let keeper = Keeping::start(&control, &live, &intake, &evidence);
-        let reloader = sources.clone().map(|sources| reloader(&live, sources, &log));
+        let reloader = sources.clone().map(|sources| reloader(&live, sources, &log, &journal));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
         let console = Console {
             live: Arc::clone(&live),
@@ -121,8 +128,10 @@ impl Gateway {
             log: log.clone(),
             reloader: reloader.clone(),
             intake: Arc::clone(&intake),
+            journal: journal.clone(),
             evidence,
         };
+        journal.note(chronicle::started(live.snapshot().config()));
         admin::serve(control.handle(), observe, admin, console);
         let (observe, admin) = addresses;
         Ok(Self {
@@ -134,6 +143,7 @@ impl Gateway {
             intake,
             observe,
             admin,
+            journal,
             watching,
             data,
             access,
@@ -164,9 +174,11 @@ impl Gateway {
     pub fn stop(self) {
         let shutdown = self.live.snapshot().config().shutdown.clone();
         self.live.set_unready();
+        self.journal.note(chronicle::stopped());
         self.data.linger(shutdown.drain_delay);
         self.data.drain(shutdown.drain_timeout);
         drop(self.watching);
+        self.journal.flush(JOURNAL_WAIT);
         self.keeper.end(&self.control);
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
@@ -213,12 +225,17 @@ fn listen(key: &'static str, address: SocketAddr) -> Result<Bound, AppError> {
 }
 
 /// The reloader of what runs, with the log's filter at its hand.
-fn reloader(live: &Arc<Live>, sources: Sources, log: &LogHandle) -> Arc<Reloader> {
-    let log = log.clone();
+fn reloader(live: &Arc<Live>, sources: Sources, log: &LogHandle, journal: &Journal) -> Arc<Reloader> {
+    let (log, journal) = (log.clone(), journal.clone());
     let set_log_filter = Box::new(move |filter: &str| {
         if let Err(error) = log.set(filter) {
             tracing::warn!(filter, %error, "the log goes on as it was");
         }
     });
-    Arc::new(Reloader::new(Arc::clone(live), sources, set_log_filter))
+    let tell = Box::new(move |attempted: &Attempted<'_>| {
+        if let Some(entry) = chronicle::reloaded(attempted) {
+            journal.note(entry);
+        }
+    });
+    Arc::new(Reloader::new(Arc::clone(live), sources, set_log_filter).telling(tell))
 }

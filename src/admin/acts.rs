@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, Request, State};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Console;
 use super::body;
 use super::guard::Actor;
 use super::problem::Problem;
+use super::{Console, history_entry};
 use crate::config::{Diagnostic, Severity};
 use crate::live::{ReloadOutcome, Trigger};
 use crate::telemetry::log::LogError;
@@ -39,6 +39,7 @@ pub(super) async fn set_log_filter(
         LogError::Gone => Problem::NoLog,
     })?;
     tracing::info!(actor = &*actor.0, filter = wanted.filter, "the log's filter was changed");
+    console.journal.note(history_entry("log_filter_changed", &actor.0, &json!({ "filter": wanted.filter })));
     Ok(Json(wanted))
 }
 
@@ -64,7 +65,7 @@ pub(super) async fn reload(
 ) -> Result<Json<Reloaded>, Problem> {
     let reloader = console.reloader.clone().ok_or(Problem::NoSources)?;
     tracing::info!(actor = &*actor.0, "a reload was asked for");
-    let reloaded = tokio::task::spawn_blocking(move || reloader.reload(Trigger::Api)).await;
+    let reloaded = tokio::task::spawn_blocking(move || reloader.reload_for(Trigger::Api, Some(&actor.0))).await;
     let outcome = reloaded.map_err(|error| {
         tracing::error!(%error, "the reload broke off");
         Problem::Internal

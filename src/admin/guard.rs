@@ -26,6 +26,10 @@ use crate::live::Live;
 /// The pages beside those of OFREP whose POST only reads.
 pub(super) const EXPLAIN: &str = "/api/v1/explain";
 pub(super) const ASSIGNMENTS: &str = "/api/v1/assignments";
+/// Where events are read, and removed by age.
+pub(super) const EVENTS: &str = "/api/v1/events";
+/// Where the events of a user are removed.
+pub(super) const ERASE: &str = "/api/v1/erase";
 
 /// Where OFREP's clients may send their token instead.
 const API_KEY: &str = "x-api-key";
@@ -133,6 +137,7 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
         (_, path) if path.starts_with(ofrep::PREFIX) => Some(Role::Flags),
         (true, _) | (false, EXPLAIN | ASSIGNMENTS) => Some(Role::Viewer),
         (false, EVENTS_PATH) => Some(Role::Events),
+        (false, EVENTS | ERASE) => Some(Role::Admin),
         (false, _) => Some(Role::Operator),
     }
 }

@@ -11,12 +11,14 @@
 //! | [`stats`] | how the arms fared over a stretch of time |
 //! | `acts` | reload, log filter |
 //! | `events` | events come in |
+//! | `kept` | events and history, read, exported and removed |
+//! | `features`, `recent` | what this gateway can do, and why a request of late went where it did |
 //! | `problem`, `body` | errors and input |
 //!
 //! `[observe]` serves the probes alone, read-only, to anybody. `[admin]` serves everything. Reading
 //! there is open on a loopback address as long as the file names no token, and needs a `viewer`
 //! otherwise, or for flags alone a token for `flags`; the probes are open on both; every write needs an
-//! `operator`, on loopback too, but for events, which a token of their own may send. Nothing
+//! `operator`, on loopback too, but for events, which a token of their own may send and only an `admin` may remove. Nothing
 //! here is on the way of a client's request. Invariant: no answer holds a secret.
 
 mod acts;
@@ -25,11 +27,14 @@ mod body;
 mod config;
 mod events;
 pub mod explain;
+mod features;
 mod guard;
+mod kept;
 mod ofrep;
 mod probes;
 mod problem;
 pub mod question;
+mod recent;
 mod routes;
 mod server;
 pub mod stats;
@@ -48,11 +53,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
+use crate::clock;
 use crate::config::model::EVENTS_PATH;
 use crate::controller::{SharedEvidence, SharedWindows};
 use crate::events::Intake;
 use crate::live::{Live, Reloader};
+use crate::store::{Entry, Journal};
 use crate::telemetry::access::AccessLogGuard;
 use crate::telemetry::log::LogHandle;
 use problem::Problem;
@@ -77,6 +85,15 @@ pub struct Console {
     pub evidence: SharedEvidence,
     /// Takes events in.
     pub intake: Arc<Intake>,
+    /// Takes what is done for the history.
+    pub journal: Journal,
+}
+
+/// An entry of the history about the process as a whole, of now.
+#[must_use]
+pub fn history_entry(kind: &str, actor: &str, detail: &serde_json::Value) -> Entry {
+    let (at, detail) = (clock::timestamp(), detail.to_string().into());
+    Entry { at, route: "".into(), kind: kind.into(), actor: actor.into(), detail }
 }
 
 /// Serves both faces on `runtime` until it ends.
@@ -93,6 +110,8 @@ fn observe_router(console: Arc<Console>) -> Router {
 
 fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
     let guard = Arc::new(guard::Guard { live: Arc::clone(&console.live), address });
+    let exports = Arc::new(Semaphore::new(kept::export::MAX_EXPORTS));
+    let export = async move |console, version, query| kept::export::begin(exports, console, version, query).await;
     let routes = probe_routes()
         .route("/api/v1/routes", page(routes::all))
         .route("/api/v1/routes/{route}", get(async |console, name| routes::one(console, name)))
@@ -102,7 +121,13 @@ fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
         .route(guard::ASSIGNMENTS, post(assignments::by_body))
         .route("/api/v1/log", page(acts::log_filter).put(acts::set_log_filter))
         .route("/-/reload", post(acts::reload))
-        .route(EVENTS_PATH, post(events::take));
+        .route(EVENTS_PATH, post(events::take))
+        .route(guard::EVENTS, get(kept::events).delete(kept::removal::prune))
+        .route(guard::ERASE, post(kept::removal::erase))
+        .route("/api/v1/history", get(kept::history))
+        .route("/api/v1/export", get(export))
+        .route("/api/v1/requests/{id}", get(recent::line))
+        .route("/api/v1/features", get(features::page));
     let live = Arc::clone(&console.live);
     let routes = routes.merge(ofrep::routes(Arc::clone(&live)));
     let routes = with_problems(routes).layer(middleware::from_fn_with_state(guard, guard::admit));

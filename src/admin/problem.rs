@@ -1,5 +1,7 @@
 //! Errors of the administrative faces: RFC 9457 problem documents with stable codes.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use crate::config::model::Role;
 use crate::config::{Diagnostic, Report};
 
 /// Why a request is not answered as asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Problem {
     /// No `Host`, several, or one that is none.
     BadHost,
@@ -34,6 +36,24 @@ pub(crate) enum Problem {
     TooLarge(usize),
     /// A body, path or query that cannot be understood.
     Invalid(String),
+    /// A parameter or field that cannot be understood.
+    Parameter {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No line is kept of this request; of ordinary ones this share has one.
+    UnknownRequest {
+        /// `log.access_sample`.
+        sample: f64,
+    },
+    /// As many exports as there may be are under way.
+    TooManyExports,
+    /// The store has too much to write.
+    StoreBusy(Duration),
+    /// There is no store at the moment.
+    StoreUnavailable,
     /// It took too long.
     Timeout,
     /// There is nothing to change: the process has no log of its own.
@@ -49,17 +69,18 @@ pub(crate) enum Problem {
 impl Problem {
     const fn status(&self) -> StatusCode {
         match self {
-            Self::BadHost | Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::BadHost | Self::Invalid(_) | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TokenRequired(_) | Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin | Self::RoleTooLow(_) => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::UnknownRoute(_) | Self::UnknownRequest { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoLog | Self::NoSources => StatusCode::CONFLICT,
             Self::ReloadFailed(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyExports | Self::StoreBusy(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Timeout | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -78,7 +99,11 @@ impl Problem {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotJson => "not_json",
             Self::TooLarge(_) => "content_too_large",
-            Self::Invalid(_) => "invalid_request",
+            Self::Invalid(_) | Self::Parameter { .. } => "invalid_request",
+            Self::UnknownRequest { .. } => "unknown_request",
+            Self::TooManyExports => "too_many_exports",
+            Self::StoreBusy(_) => "store_busy",
+            Self::StoreUnavailable => "store_unavailable",
             Self::Timeout => "timeout",
             Self::NoLog => "no_log",
             Self::NoSources => "no_sources",
@@ -103,6 +128,14 @@ impl Problem {
             Self::NotJson => "the body must be said to be application/json".into(),
             Self::TooLarge(limit) => format!("the body is larger than {limit} bytes"),
             Self::Invalid(what) => what.clone(),
+            Self::Parameter { name, reason } => format!("`{name}`: {reason}"),
+            Self::UnknownRequest { sample } => format!(
+                "no line is kept of this request: it is not among the last ones, or had none; requests that failed or \
+                 fell back have one, others by log.access_sample, which is {sample}"
+            ),
+            Self::TooManyExports => "as many exports as there may be are under way".into(),
+            Self::StoreBusy(_) => "the store has too much to write".into(),
+            Self::StoreUnavailable => "the store cannot be used at the moment; /healthz tells why".into(),
             Self::Timeout => "the answer took too long".into(),
             Self::NoLog => "this process has no log whose filter could be changed".into(),
             Self::NoSources => "this process was not started from a file".into(),
@@ -120,6 +153,9 @@ impl Problem {
             "detail": self.detail(),
             "code": self.code(),
         });
+        if let Self::Parameter { name, .. } = self {
+            document["parameter"] = name.as_str().into();
+        }
         if let Self::ReloadFailed(report) = self {
             document["diagnostics"] = report.diagnostics.iter().map(Diagnostic::to_json).collect();
         }
@@ -141,6 +177,11 @@ impl Problem {
             | Self::NotJson
             | Self::TooLarge(_)
             | Self::Invalid(_)
+            | Self::Parameter { .. }
+            | Self::UnknownRequest { .. }
+            | Self::TooManyExports
+            | Self::StoreBusy(_)
+            | Self::StoreUnavailable
             | Self::Timeout
             | Self::NoLog
             | Self::NoSources
@@ -149,6 +190,38 @@ impl Problem {
         }
     }
 }
+
+impl Problem {
+    /// Seconds after which to try again.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::StoreBusy(wait) => Some(wait.as_secs().max(1)),
+            Self::StoreUnavailable | Self::TooManyExports => Some(TRY_AGAIN),
+            Self::BadHost
+            | Self::UnknownHost
+            | Self::ForeignOrigin
+            | Self::TokenRequired(_)
+            | Self::InvalidToken
+            | Self::RoleTooLow(_)
+            | Self::NotFound
+            | Self::UnknownRoute(_)
+            | Self::UnknownRequest { .. }
+            | Self::MethodNotAllowed
+            | Self::NotJson
+            | Self::TooLarge(_)
+            | Self::Invalid(_)
+            | Self::Parameter { .. }
+            | Self::Timeout
+            | Self::NoLog
+            | Self::NoSources
+            | Self::ReloadFailed(_)
+            | Self::Internal => None,
+        }
+    }
+}
+
+/// When to try again while the store is not available, in seconds.
+const TRY_AGAIN: u64 = 5;
 
 /// Which roles suffice.
 fn enough(role: Role) -> String {
@@ -165,6 +238,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(challenge) = self.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

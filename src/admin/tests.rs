@@ -77,6 +77,7 @@ fn faces() -> Faces {
         access,
         log: LogHandle::none(),
         reloader: Some(reloader),
+        journal: Journal::start(Arc::default(), &Handle::current()),
         evidence: SharedEvidence::default(),
         intake: Arc::new(Intake::new(Arc::clone(&live), Arc::default())),
     });
@@ -307,6 +308,7 @@ async fn connections_are_served_over_sockets() {
         access: AccessLog::new(std::io::sink()).1,
         log: LogHandle::none(),
         reloader: None,
+        journal: Journal::start(Arc::default(), &Handle::current()),
         evidence: SharedEvidence::default(),
         intake: Arc::new(Intake::new(Arc::clone(&faces.live), Arc::default())),
     };

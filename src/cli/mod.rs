@@ -3,14 +3,20 @@
 //! A command parses nothing and decides nothing of its own: it calls what does, and shows the result
 //! through [`output`], the only place that writes to the terminal.
 
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod demo;
 pub mod diff;
 pub mod environment;
+pub mod erase;
+pub mod events;
 pub mod explain;
+pub mod export;
+mod fresh;
 pub mod healthcheck;
 pub mod import_env;
+pub mod moment;
 pub mod output;
 pub mod run;
 pub mod schema;
@@ -58,6 +64,16 @@ pub enum Command {
     Try(try_route::Args),
     /// Show how the routes of a running gateway fare.
     Status(status::Args),
+    /// Show the events that a running gateway has stored.
+    Events(events::Args),
+    /// Write all events of a running gateway into a file.
+    Export(export::Args),
+    /// Copy the store, also while the gateway runs, or put a copy in its place. Exit code 2: mistakes in the file.
+    Backup(backup::Args),
+    /// Remove the events of a user from a running gateway.
+    Erase(erase::EraseArgs),
+    /// Remove old events and history from a running gateway.
+    Prune(erase::PruneArgs),
     /// Ask a running gateway whether it lives. Exit code 0: it does, 1: it does not.
     Healthcheck(healthcheck::Args),
 }
@@ -78,6 +94,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ImportEnv(args) => import_env::run(&args),
         Command::Try(args) => try_route::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Erase(args) => erase::erase(&args),
+        Command::Prune(args) => erase::prune(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     }
 }

@@ -38,7 +38,7 @@ use meters::MetricIds;
 pub use exposing::Exposing;
 pub use jwks::{Jwks, Ring};
 pub use meters::{ArmMeters, Meters};
-pub use reload::{ReloadOutcome, Reloader, Trigger};
+pub use reload::{Attempted, ReloadOutcome, Reloader, Trigger};
 pub use routes::{Matched, RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
 pub use users::Users;

@@ -96,6 +96,22 @@ impl ReloadOutcome {
     }
 }
 
+/// What a reload came to, for whoever keeps a history.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempted<'a> {
+    /// Why it was looked.
+    pub trigger: Trigger,
+    /// Whose token it was, where one was shown.
+    pub actor: Option<&'a str>,
+    /// What came of it: [`ReloadOutcome::Applied`] or [`ReloadOutcome::Failed`].
+    pub outcome: &'a ReloadOutcome,
+    /// The hash of what was read; `None` if it changed meanwhile.
+    pub hash: Option<&'a str>,
+}
+
+/// Hears of every attempt that came to something; must not wait.
+pub type Tell = Box<dyn Fn(&Attempted<'_>) + Send + Sync>;
+
 /// Takes a new filter for the log.
 pub type SetLogFilter = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -104,6 +120,7 @@ pub struct Reloader {
     live: Arc<Live>,
     sources: Sources,
     set_log_filter: SetLogFilter,
+    tell: Tell,
     /// Waits for a writer to finish.
     pause: Box<dyn Fn() + Send + Sync>,
     /// What the process started with, and what keys that need a restart still run with.
@@ -147,7 +164,14 @@ impl Reloader {
         let outcome = ReloadOutcome::Applied { generation: running.generation, warnings };
         note_failure(&mut live.reloads(), &outcome);
         let pause = Box::new(|| std::thread::sleep(RETRY_AFTER));
-        Self { live, sources, set_log_filter, pause, started, last: Mutex::new(Last { fingerprint, outcome }) }
+        let (tell, last): (Tell, _) = (Box::new(|_| ()), Mutex::new(Last { fingerprint, outcome }));
+        Self { live, sources, set_log_filter, tell, pause, started, last }
+    }
+
+    /// The same, telling of what comes of attempts.
+    #[must_use]
+    pub fn telling(self, tell: Tell) -> Self {
+        Self { tell, ..self }
     }
 
     /// What runs.
@@ -168,6 +192,11 @@ impl Reloader {
     /// When nothing is new, [`Trigger::Signal`] and [`Trigger::Api`] hear again what is wrong with the
     /// last attempt, if anything is.
     pub fn reload(&self, trigger: Trigger) -> ReloadOutcome {
+        self.reload_for(trigger, None)
+    }
+
+    /// As [`Reloader::reload`], for somebody with a token of this name.
+    pub fn reload_for(&self, trigger: Trigger, actor: Option<&str>) -> ReloadOutcome {
         let mut last = lock(&self.last);
         let known = last.fingerprint.as_ref() == Some(&config::fingerprint(&self.sources));
         let outcome = if known {
@@ -175,7 +204,15 @@ impl Reloader {
             count(&mut self.live.reloads(), trigger, &outcome);
             outcome
         } else {
-            self.attempt(&mut last, trigger)
+            let outcome = self.attempt(&mut last, trigger);
+            let hash = last.fingerprint.as_ref().map(|fingerprint| &*fingerprint.0);
+            match &outcome {
+                ReloadOutcome::Applied { .. } | ReloadOutcome::Failed { .. } => {
+                    (self.tell)(&Attempted { trigger, actor, outcome: &outcome, hash });
+                }
+                ReloadOutcome::Unchanged => {}
+            }
+            outcome
         };
         self.log(trigger, &outcome);
         outcome

@@ -135,7 +135,7 @@ impl Attached {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, operation: &str) {
+    pub(super) fn count(&self, operation: &str) {
         if let Some(index) = OPERATIONS.iter().position(|name| *name == operation) {
             self.failures[index].fetch_add(1, Ordering::Relaxed);
         }

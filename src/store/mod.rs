@@ -10,6 +10,7 @@
 pub mod attached;
 #[cfg(test)]
 mod conformance;
+pub mod journal;
 pub mod memory;
 pub mod record;
 pub mod sqlite;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use attached::Attached;
+pub use journal::Journal;
 pub use record::{
     Appended, Attribution, Cell, CellKey, Checkpoint, Cursor, Entry, Event, EventId, EventQuery, HistoryQuery, Page,
     State, StateChange, StateVersion, UserHash,

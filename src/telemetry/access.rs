@@ -2,7 +2,7 @@
 //!
 //! Errors and fallbacks always get a line; of the rest a share does. Lines go to a bounded queue that
 //! a thread of its own looks into from time to time, so that no request has to wake it; when the queue
-//! is full a line is dropped and counted.
+//! is full a line is dropped and counted. The same thread keeps the last lines ([`super::recent`]).
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use serde::{Serialize, Serializer};
 
+use super::recent::Recent;
 use crate::config::model::Log;
 use crate::domain::Arm;
 use crate::domain::decision::Reason;
@@ -45,6 +46,7 @@ pub struct AccessLogGuard {
     /// Disconnected once the thread has ended.
     ended: Mutex<Receiver<()>>,
     dropped: Arc<AtomicUsize>,
+    recent: Arc<Recent>,
 }
 
 impl AccessLogGuard {
@@ -52,6 +54,12 @@ impl AccessLogGuard {
     #[must_use]
     pub fn dropped(&self) -> usize {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The lines that were written last.
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 }
 
@@ -64,25 +72,34 @@ impl Drop for AccessLogGuard {
 }
 
 /// The thread's work: from the queue to the sink, until it is told to stop and the queue is empty.
-fn write_out(mut sink: impl Write, queue: &Receiver<Vec<u8>>, stop: &Receiver<()>, dropped: &AtomicUsize) {
-    let mut batch = Vec::new();
+fn write_out(
+    mut sink: impl Write,
+    queue: &Receiver<Vec<u8>>,
+    stop: &Receiver<()>,
+    dropped: &AtomicUsize,
+    recent: &Recent,
+) {
+    let (mut batch, mut kept) = (Vec::new(), Vec::new());
     loop {
         let stopping = stop.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Disconnected);
         let mut lines = 0;
         loop {
             let next = queue.try_recv();
-            if let Ok(line) = &next {
-                batch.extend_from_slice(line);
+            let ended = next.is_err();
+            if let Ok(line) = next {
+                batch.extend_from_slice(&line);
+                kept.push(line);
                 lines += 1;
             }
-            if lines > 0 && (next.is_err() || batch.len() >= WRITE_BYTES) {
+            if lines > 0 && (ended || batch.len() >= WRITE_BYTES) {
                 if sink.write_all(&batch).and_then(|()| sink.flush()).is_err() {
                     dropped.fetch_add(lines, Ordering::Relaxed);
                 }
+                recent.keep(kept.drain(..));
                 batch.clear();
                 lines = 0;
             }
-            if next.is_err() {
+            if ended {
                 break;
             }
         }
@@ -164,15 +181,18 @@ impl AccessLog {
         let (ending, ended) = channel::<()>();
         let dropped = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&dropped);
+        let recent = Arc::new(Recent::default());
+        let kept = Arc::clone(&recent);
         let started = std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            write_out(sink, &waiting, &stopped, &counted);
+            write_out(sink, &waiting, &stopped, &counted, &kept);
             drop(ending);
         });
         if let Err(error) = started {
             // Every line then counts as lost.
             tracing::error!(%error, "the access log cannot be written");
         }
-        let guard = AccessLogGuard { stop: Some(stop), ended: Mutex::new(ended), dropped: Arc::clone(&dropped) };
+        let guard =
+            AccessLogGuard { stop: Some(stop), ended: Mutex::new(ended), dropped: Arc::clone(&dropped), recent };
         (Self { queue, dropped }, Arc::new(guard))
     }
 

@@ -107,12 +107,18 @@ fn roles() {
     let flags = ["token_required", "invalid_token", "f", "v", "o", "a"];
     let read = ["token_required", "invalid_token", "role_too_low", "v", "o", "a"];
     let write = ["token_required", "invalid_token", "role_too_low", "role_too_low", "o", "a"];
+    let admin_only = ["token_required", "invalid_token", "role_too_low", "role_too_low", "role_too_low", "a"];
     let rows = [
         ("GET", "/livez", open),
         ("HEAD", "/metrics", open),
         ("GET", "/api/v1/routes", read),
         ("GET", "/api/v1/config", read),
         ("GET", "/nothing", read),
+        ("GET", "/api/v1/events", read),
+        ("HEAD", "/api/v1/export", read),
+        ("DELETE", "/api/v1/events", admin_only),
+        ("POST", "/api/v1/events", admin_only),
+        ("POST", "/api/v1/erase", admin_only),
         ("POST", "/api/v1/explain", read),
         ("POST", "/api/v1/assignments", read),
         ("PUT", "/api/v1/assignments", read),

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a write is answered after its transaction has been committed with `synchronous = FULL`.
 
+pub mod backup;
 mod events;
 mod states;
 mod writer;

@@ -1,0 +1,292 @@
+//! All events as one answer: JSON, CSV (RFC 4180) or one JSON object a line, made page by page.
+//!
+//! It ends with the event that was the last one when it began, so that events which keep coming do not
+//! keep it going. Invariants: at most [`MAX_EXPORTS`] at a time, each with a few pages in memory; what
+//! could not be read to its end breaks the connection off, so that no part looks like the whole.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderValue, Version, header};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body::Frame;
+use serde_json::{Number, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::parameters::{Parameters, wrong};
+use super::{Row, refused};
+use crate::admin::Console;
+use crate::admin::problem::Problem;
+use crate::clock;
+use crate::store::{Attached, Cursor, EventQuery, Failure, Store as _};
+
+/// Exports at the same time.
+pub(in crate::admin) const MAX_EXPORTS: usize = 4;
+/// Events that are read at once.
+const PAGE: usize = 500;
+/// For one page to be read, and for a client to take what waits for it; there is no bound on the whole.
+const IDLE: Duration = Duration::from_secs(60);
+
+const COLUMNS: [&str; 14] = [
+    "number",
+    "name",
+    "id",
+    "at",
+    "received_at",
+    "user",
+    "route",
+    "arm",
+    "phase",
+    "rule",
+    "randomised",
+    "bucket",
+    "value",
+    "data",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Csv,
+    Ndjson,
+}
+
+impl Format {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        match text {
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            "ndjson" => Ok(Self::Ndjson),
+            _ => Err(wrong("format", "it is none of json, csv, ndjson")),
+        }
+    }
+
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+}
+
+/// Begins an export.
+pub(in crate::admin) async fn begin(
+    places: Arc<Semaphore>,
+    State(console): State<Arc<Console>>,
+    version: Version,
+    query: RawQuery,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::read(&query, &["format", "type", "route", "start", "end"])?;
+    let format = parameters.text("format")?.map_or(Ok(Format::Json), Format::parse)?;
+    let query = parameters.events(PAGE)?;
+    if version < Version::HTTP_11 {
+        return Err(Problem::Invalid("an export takes HTTP/1.1: before, a part cannot be told from the whole".into()));
+    }
+    let place = places.try_acquire_owned().map_err(|_| Problem::TooManyExports)?;
+    let store = Arc::clone(console.intake.store());
+    let last = *store.stored().borrow();
+    // What cannot be read at all is told by the status.
+    store.events(EventQuery { limit: 1, ..EventQuery::default() }).await.map_err(refused)?;
+    let (pieces, body) = mpsc::channel(1);
+    tokio::spawn(feed(store, query, last, Encoder { format, rows: 0 }, pieces, place));
+    let mut response = Response::new(Body::new(Pieces { pieces: body, ended: false }));
+    let name = clock::timestamp().strftime("pointsman-events-%Y%m%dT%H%M%SZ").to_string();
+    let disposition = format!("attachment; filename=\"{name}.{}\"", format.extension());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    if let Ok(disposition) = HeaderValue::try_from(disposition) {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    Ok(response)
+}
+
+/// What goes to the client.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    /// All of it was sent.
+    End,
+}
+
+async fn feed(
+    store: Arc<Attached>,
+    query: EventQuery,
+    last: Cursor,
+    encoder: Encoder,
+    pieces: mpsc::Sender<Piece>,
+    _place: OwnedSemaphorePermit,
+) {
+    if let Err(reason) = send(&store, query, last, encoder, &pieces).await {
+        tracing::warn!(reason, "an export broke off");
+    }
+}
+
+async fn send(
+    store: &Attached,
+    mut query: EventQuery,
+    last: Cursor,
+    mut encoder: Encoder,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), String> {
+    let give = async |piece: Piece| match timeout(IDLE, pieces.send(piece)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err("the client went away".to_owned()),
+        Err(_) => Err("the client took nothing".to_owned()),
+    };
+    give(Piece::Bytes(encoder.begin().map_err(|error| error.to_string())?)).await?;
+    loop {
+        let read = timeout(IDLE, store.events(query.clone())).await;
+        let page = read
+            .unwrap_or_else(|_| Err(Failure::Unavailable("it took too long".to_owned())))
+            .map_err(|failure| failure.to_string())?;
+        let mut text = Vec::new();
+        for (number, event) in page.rows.iter().take_while(|(number, _)| *number <= last) {
+            encoder.row(&mut text, &Row::of(*number, event)).map_err(|error| error.to_string())?;
+        }
+        if !text.is_empty() {
+            give(Piece::Bytes(text)).await?;
+        }
+        match page.next.filter(|next| *next < last) {
+            Some(next) => query.after = next,
+            None => break,
+        }
+    }
+    give(Piece::Bytes(encoder.end().to_vec())).await?;
+    give(Piece::End).await
+}
+
+/// The body: an end that was not told is an error.
+struct Pieces {
+    pieces: mpsc::Receiver<Piece>,
+    ended: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the export broke off")]
+struct BrokenOff;
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.pieces.poll_recv(context).map(|piece| match piece {
+            Some(Piece::Bytes(bytes)) => Some(Ok(Frame::data(bytes.into()))),
+            Some(Piece::End) => {
+                self.ended = true;
+                None
+            }
+            None => Some(Err(BrokenOff)),
+        })
+    }
+}
+
+/// Writes rows in a format.
+#[derive(Debug)]
+struct Encoder {
+    format: Format,
+    rows: u64,
+}
+
+impl Encoder {
+    fn begin(&self) -> Result<Vec<u8>, csv::Error> {
+        match self.format {
+            Format::Json => Ok(b"[".to_vec()),
+            Format::Ndjson => Ok(Vec::new()),
+            Format::Csv => {
+                let mut text = Vec::new();
+                record(&mut text, COLUMNS)?;
+                Ok(text)
+            }
+        }
+    }
+
+    fn row(&mut self, text: &mut Vec<u8>, row: &Row<'_>) -> Result<(), std::io::Error> {
+        match self.format {
+            Format::Json => text.extend_from_slice(if self.rows == 0 { b"\n" } else { b",\n" }),
+            Format::Csv | Format::Ndjson => {}
+        }
+        self.rows += 1;
+        match self.format {
+            Format::Json => serde_json::to_writer(text, row)?,
+            Format::Ndjson => {
+                serde_json::to_writer(&mut *text, row)?;
+                text.push(b'\n');
+            }
+            Format::Csv => record(text, cells(row))?,
+        }
+        Ok(())
+    }
+
+    const fn end(&self) -> &'static [u8] {
+        match self.format {
+            Format::Json => b"\n]\n",
+            Format::Csv | Format::Ndjson => b"",
+        }
+    }
+}
+
+fn record<T: AsRef<[u8]>>(text: &mut Vec<u8>, cells: impl IntoIterator<Item = T>) -> Result<(), csv::Error> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(text);
+    writer.write_record(cells)?;
+    writer.flush().map_err(Into::into)
+}
+
+/// In the order of [`COLUMNS`]; what is missing is empty.
+fn cells(row: &Row<'_>) -> [String; COLUMNS.len()] {
+    let or_empty = |value: Option<String>| value.unwrap_or_default();
+    let number = |value: Option<f64>| or_empty(value.and_then(Number::from_f64).map(|number| number.to_string()));
+    let data = match &row.data {
+        None => String::new(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(data @ (Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_))) => {
+            plain(&data.to_string())
+        }
+    };
+    [
+        row.number.to_string(),
+        plain(row.name),
+        plain(row.id),
+        row.at.to_string(),
+        row.received_at.to_string(),
+        or_empty(row.user.clone()),
+        or_empty(row.route.map(plain)),
+        or_empty(row.arm.map(|arm| arm.as_str().to_owned())),
+        or_empty(row.phase.clone()),
+        or_empty(row.rule.map(|rule| rule.to_string())),
+        number(row.randomised),
+        or_empty(row.bucket.map(|bucket| bucket.to_string())),
+        number(row.value),
+        data,
+    ]
+}
+
+/// A text that no spreadsheet takes for a formula (OWASP, "CSV Injection").
+fn plain(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    if is_formula { format!("'{text}") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! What the store keeps, for reading: events and history by pages, everything as one file, and removal.
+//!
+//! | file | what |
+//! |---|---|
+//! | `parameters` | what may be asked, with every mistake named |
+//! | `export` | all events as one answer of any length |
+//! | `removal` | events that are forgotten on request |
+//!
+//! It interprets nothing. Invariant: an answer holds a bounded part of the store, or is made piece by piece.
+
+pub(super) mod export;
+mod parameters;
+pub(super) mod removal;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Console;
+use super::problem::Problem;
+use crate::domain::Arm;
+use crate::store::{Cursor, Entry, Event, Failure, HistoryQuery, Store as _};
+use parameters::Parameters;
+
+/// Rows of a page where nobody asks for another number.
+const PAGE: u64 = 100;
+/// Most rows of a page.
+const MAX_PAGE: u64 = 1_000;
+/// The highest number that a row can have.
+const MAX_CURSOR: Cursor = i64::MAX.cast_unsigned();
+
+/// An event as it is shown.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    number: Cursor,
+    name: &'a str,
+    id: &'a str,
+    at: Timestamp,
+    received_at: Timestamp,
+    /// 32 hex digits.
+    user: Option<String>,
+    route: Option<&'a str>,
+    arm: Option<Arm>,
+    /// 8 hex digits.
+    phase: Option<String>,
+    rule: Option<u16>,
+    randomised: Option<f64>,
+    bucket: Option<u16>,
+    value: Option<f64>,
+    data: Option<Value>,
+}
+
+impl<'a> Row<'a> {
+    fn of(number: Cursor, event: &'a Event) -> Self {
+        let to = event.attribution.as_ref();
+        Self {
+            number,
+            name: &event.name,
+            id: &event.id,
+            at: event.at,
+            received_at: event.received_at,
+            user: event.user.map(|user| user.to_string()),
+            route: to.map(|to| &*to.route),
+            arm: to.map(|to| to.arm),
+            phase: to.map(|to| format!("{:08x}", to.phase)),
+            rule: to.and_then(|to| to.rule),
+            randomised: to.and_then(|to| to.randomised),
+            bucket: to.map(|to| to.bucket),
+            value: event.value,
+            data: (!event.data.is_empty()).then(|| json(&event.data)),
+        }
+    }
+}
+
+/// What was stored as JSON; as a text, should it be none.
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+}
+
+#[derive(Serialize)]
+struct HistoryPage<'a> {
+    history: Vec<HistoryRow<'a>>,
+    /// Where older entries begin: `before` of the next question.
+    next: Option<Cursor>,
+}
+
+#[derive(Serialize)]
+struct HistoryRow<'a> {
+    number: Cursor,
+    at: Timestamp,
+    /// `null` for the process as a whole.
+    route: Option<&'a str>,
+    kind: &'a str,
+    actor: &'a str,
+    detail: Value,
+}
+
+impl<'a> HistoryRow<'a> {
+    fn of(number: Cursor, entry: &'a Entry) -> Self {
+        let route = Some(&*entry.route).filter(|route| !route.is_empty());
+        Self { number, at: entry.at, route, kind: &entry.kind, actor: &entry.actor, detail: json(&entry.detail) }
+    }
+}
+
+#[derive(Serialize)]
+struct EventPage<'a> {
+    events: Vec<Row<'a>>,
+    /// Where the next page begins: `cursor` of the next question; `null` after the last page.
+    next: Option<Cursor>,
+    /// The number of the last event that was stored when this was asked, of whatever kind: who has read the
+    /// last page goes on from here when more may have come.
+    last: Cursor,
+}
+
+/// A page of events, oldest first.
+pub(super) async fn events(State(console): State<Arc<Console>>, query: RawQuery) -> Result<Json<Value>, Problem> {
+    let known = ["type", "route", "start", "end", "limit", "cursor"];
+    let parameters = Parameters::read(&query, &known)?;
+    let limit = parameters.number("limit", 1, MAX_PAGE)?.unwrap_or(PAGE);
+    let mut query = parameters.events(limit as usize)?;
+    query.after = parameters.number("cursor", 0, MAX_CURSOR)?.unwrap_or(0);
+    let store = console.intake.store();
+    let last = *store.stored().borrow();
+    let page = store.events(query).await.map_err(refused)?;
+    let events = page.rows.iter().map(|(number, event)| Row::of(*number, event)).collect();
+    shown(&EventPage { events, next: page.next, last })
+}
+
+/// A page of the history, newest first.
+pub(super) async fn history(State(console): State<Arc<Console>>, query: RawQuery) -> Result<Json<Value>, Problem> {
+    let parameters = Parameters::read(&query, &["route", "before", "limit"])?;
+    let query = HistoryQuery {
+        route: parameters.text("route")?.map(str::to_owned),
+        before: parameters.number("before", 1, MAX_CURSOR)?.unwrap_or(0),
+        limit: parameters.number("limit", 1, MAX_PAGE)?.unwrap_or(PAGE) as usize,
+    };
+    let page = console.intake.store().history(query).await.map_err(refused)?;
+    let history = page.rows.iter().map(|(number, entry)| HistoryRow::of(*number, entry)).collect();
+    shown(&HistoryPage { history, next: page.next })
+}
+
+fn shown(page: &impl Serialize) -> Result<Json<Value>, Problem> {
+    serde_json::to_value(page).map(Json).map_err(|error| {
+        tracing::error!(%error, "a page cannot be written");
+        Problem::Internal
+    })
+}
+
+/// What a store's failure is told as; it has logged what matters itself.
+fn refused(failure: Failure) -> Problem {
+    match failure {
+        Failure::Busy(wait) => Problem::StoreBusy(wait),
+        Failure::Unavailable(_) | Failure::Corrupt(_) | Failure::Conflict { .. } | Failure::Unsupported(_) => {
+            Problem::StoreUnavailable
+        }
+    }
+}
