@@ -1,14 +1,17 @@
 //! The composition root: a configuration becomes running services, and these stop in order.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
-use crate::controller::{self, SharedWindows};
+use crate::controller::{self, Keeper, SharedEvidence, SharedWindows};
+use crate::events::{Intake, upkeep};
 use crate::live::{Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
 use crate::proxy::{DataPlane, StartError};
@@ -18,6 +21,10 @@ use crate::upstream::BuildError;
 
 /// Threads for everything that is not a client's request: administration, health checks, reloads.
 const CONTROL_THREADS: usize = 1;
+/// How long traffic waits for the store at the start.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+/// How long the end waits for evidence to be written.
+const KEEPER_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +65,8 @@ pub struct Gateway {
     pub reloader: Option<Arc<Reloader>>,
     /// Changes the log's filter.
     pub log: LogHandle,
+    /// Takes events in, and has the store.
+    pub intake: Arc<Intake>,
     /// Where probes and scrapers connect.
     pub observe: SocketAddr,
     /// Where operators connect.
@@ -65,6 +74,7 @@ pub struct Gateway {
     watching: Option<Watching>,
     data: DataPlane,
     access: Arc<AccessLogGuard>,
+    keeper: Keeping,
     control: Runtime,
 }
 
@@ -94,10 +104,14 @@ impl Gateway {
         let admin = listen("admin.address", loaded.config.admin.address)?;
         let addresses = (observe.address(), admin.address());
         let live = Live::new(loaded, workers, control.handle().clone())?;
+        let intake = Arc::new(Intake::new(Arc::clone(&live), Arc::default()));
+        open_store(&control, &intake);
         let (access_log, access) = AccessLog::new(access_log);
-        let (data, rings) = DataPlane::start(&live, &access_log)?;
+        let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
-        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone()));
+        let evidence = SharedEvidence::default();
+        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
+        let keeper = Keeping::start(&control, &live, &intake, &evidence);
         let reloader = sources.clone().map(|sources| reloader(&live, sources, &log));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
         let console = Console {
@@ -106,10 +120,26 @@ impl Gateway {
             access: Arc::clone(&access),
             log: log.clone(),
             reloader: reloader.clone(),
+            intake: Arc::clone(&intake),
+            evidence,
         };
         admin::serve(control.handle(), observe, admin, console);
         let (observe, admin) = addresses;
-        Ok(Self { live, windows, sources, reloader, log, observe, admin, watching, data, access, control })
+        Ok(Self {
+            live,
+            windows,
+            sources,
+            reloader,
+            log,
+            intake,
+            observe,
+            admin,
+            watching,
+            data,
+            access,
+            keeper,
+            control,
+        })
     }
 
     /// The runtime of everything that is not a client's request.
@@ -137,9 +167,41 @@ impl Gateway {
         self.data.linger(shutdown.drain_delay);
         self.data.drain(shutdown.drain_timeout);
         drop(self.watching);
+        self.keeper.end(&self.control);
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
     }
+}
+
+/// The task that keeps evidence, and how it is told to end.
+struct Keeping {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Keeping {
+    fn start(control: &Runtime, live: &Arc<Live>, intake: &Intake, evidence: &SharedEvidence) -> Self {
+        let (stop, stopping) = oneshot::channel();
+        let keeper = Keeper::new(Arc::clone(live), Arc::clone(intake.store()), evidence.clone());
+        Self { stop, task: control.spawn(keeper.run(stopping)) }
+    }
+
+    /// Writes what has not been written, as far as there is time.
+    fn end(self, control: &Runtime) {
+        // The controller takes what is in the rings once more first.
+        std::thread::sleep(2 * controller::TICK);
+        if self.stop.send(()).is_ok() && control.block_on(tokio::time::timeout(KEEPER_WAIT, self.task)).is_err() {
+            tracing::error!("the last evidence could not be written in time");
+        }
+    }
+}
+
+/// Opens the store in the background, and gives it a moment, so that who can connect can mostly use it.
+fn open_store(control: &Runtime, intake: &Arc<Intake>) {
+    let (tried, first_try) = mpsc::channel();
+    control.spawn(upkeep::run(Arc::clone(intake), tried));
+    // A store that takes longer, or fails, keeps no traffic away.
+    let _late = first_try.recv_timeout(STORE_WAIT);
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<Bound, AppError> {

@@ -9,13 +9,14 @@
 //! | [`upstream`] | the endpoints of one backend |
 //! | [`proxy`] | the data plane |
 //! | [`measure`], [`controller`] | what workers record, and the slow loop that judges it |
+//! | [`events`] | takes events in, attributes them to arms, keeps the store within its bounds |
 //! | [`store`] | events, evidence, states and history: what outlives the process |
 //! | [`telemetry`], [`admin`] | what the gateway tells, and who may ask and change |
 //! | [`app`], [`cli`] | the composition root, and the commands |
 //! | [`clock`] | the only reader of the time |
 //!
 //! ARCHITECTURE.md tells who may import whom and why; `tests/architecture.rs` checks it. Invariants, all
-//! about absence: no request waits for anything but its backends; nobody but the reload path publishes a
+//! about absence: no request that is passed on waits for anything but its backends; nobody but the reload path publishes a
 //! snapshot, and a request loads exactly one; nothing outside [`clock`] asks the time.
 
 pub mod admin;
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod domain;
+pub mod events;
 pub mod jwt;
 pub mod live;
 pub mod measure;

@@ -31,7 +31,7 @@ pub(super) async fn read_up_to<T: DeserializeOwned>(limit: usize, request: Reque
 }
 
 /// A form of another page could be sent without asking; JSON could not (Fetch standard, CORS-safelisted types).
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")

@@ -20,7 +20,7 @@ use super::ofrep;
 use super::problem::Problem;
 use super::server::Reached;
 use crate::config::Config;
-use crate::config::model::{Admin, Role, Token};
+use crate::config::model::{Admin, EVENTS_PATH, Role, Token};
 use crate::live::Live;
 
 /// The pages beside those of OFREP whose POST only reads.
@@ -75,12 +75,14 @@ fn judge(config: &Config, address: SocketAddr, parts: &Parts) -> Result<Option<A
         return Ok(None);
     }
     let Some(role) = needed(&parts.method, path) else { return Ok(None) };
-    let open = role <= Role::Viewer && admin.tokens.is_empty() && address.ip().to_canonical().is_loopback();
+    let open = matches!(role, Role::Flags | Role::Viewer)
+        && admin.tokens.is_empty()
+        && address.ip().to_canonical().is_loopback();
     match shown(admin, parts) {
         Shown::Nothing if open => Ok(None),
         Shown::Nothing => Err(Problem::TokenRequired(role)),
         Shown::Unknown => Err(Problem::InvalidToken),
-        Shown::Token(token) if token.role < role => Err(Problem::RoleTooLow(role)),
+        Shown::Token(token) if !suffices(token.role, role) => Err(Problem::RoleTooLow(role)),
         Shown::Token(token) => Ok(Some(Actor(token.name.as_str().into()))),
     }
 }
@@ -115,12 +117,22 @@ fn ticket(query: &str) -> Option<String> {
     pairs.find(|(name, _)| name == "ticket").map(|(_, value)| value.into_owned())
 }
 
+/// Whether a role does for what another is asked for. Events are sent by those who do nothing else, and by
+/// those who may change what runs; reading alone is not enough.
+fn suffices(has: Role, needed: Role) -> bool {
+    match needed {
+        Role::Events => has == Role::Events || has >= Role::Operator,
+        Role::Flags | Role::Viewer | Role::Operator | Role::Admin => has >= needed,
+    }
+}
+
 /// What a request takes; `None` for what is open.
 fn needed(method: &Method, path: &str) -> Option<Role> {
     match (method.is_safe(), path) {
         (true, "/livez" | "/readyz" | "/healthz" | "/metrics") => None,
         (_, path) if path.starts_with(ofrep::PREFIX) => Some(Role::Flags),
         (true, _) | (false, EXPLAIN | ASSIGNMENTS) => Some(Role::Viewer),
+        (false, EVENTS_PATH) => Some(Role::Events),
         (false, _) => Some(Role::Operator),
     }
 }

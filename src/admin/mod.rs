@@ -9,17 +9,20 @@
 //! | [`explain`], [`assignments`] | why an arm serves a user, and which arms many users are assigned |
 //! | `ofrep` | flags for OpenFeature clients |
 //! | `acts` | reload, log filter |
+//! | `events` | events come in |
 //! | `problem`, `body` | errors and input |
 //!
 //! `[observe]` serves the probes alone, read-only, to anybody. `[admin]` serves everything. Reading
 //! there is open on a loopback address as long as the file names no token, and needs a `viewer`
-//! otherwise, or for flags alone a token for `flags`; the probes are open on both; every write needs an `operator`, on loopback too. Nothing
+//! otherwise, or for flags alone a token for `flags`; the probes are open on both; every write needs an
+//! `operator`, on loopback too, but for events, which a token of their own may send. Nothing
 //! here is on the way of a client's request. Invariant: no answer holds a secret.
 
 mod acts;
 pub mod assignments;
 mod body;
 mod config;
+mod events;
 pub mod explain;
 mod guard;
 mod ofrep;
@@ -44,7 +47,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use tokio::runtime::Handle;
 
-use crate::controller::SharedWindows;
+use crate::config::model::EVENTS_PATH;
+use crate::controller::{SharedEvidence, SharedWindows};
+use crate::events::Intake;
 use crate::live::{Live, Reloader};
 use crate::telemetry::access::AccessLogGuard;
 use crate::telemetry::log::LogHandle;
@@ -66,6 +71,10 @@ pub struct Console {
     pub log: LogHandle,
     /// Replaces the configuration; where it came from somewhere.
     pub reloader: Option<Arc<Reloader>>,
+    /// What was counted.
+    pub evidence: SharedEvidence,
+    /// Takes events in.
+    pub intake: Arc<Intake>,
 }
 
 /// Serves both faces on `runtime` until it ends.
@@ -89,7 +98,8 @@ fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
         .route(guard::EXPLAIN, get(async |console, query| explain::by_query(console, query)).post(explain::by_body))
         .route(guard::ASSIGNMENTS, post(assignments::by_body))
         .route("/api/v1/log", page(acts::log_filter).put(acts::set_log_filter))
-        .route("/-/reload", post(acts::reload));
+        .route("/-/reload", post(acts::reload))
+        .route(EVENTS_PATH, post(events::take));
     let live = Arc::clone(&console.live);
     let routes = routes.merge(ofrep::routes(Arc::clone(&live)));
     let routes = with_problems(routes).layer(middleware::from_fn_with_state(guard, guard::admit));

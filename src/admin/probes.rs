@@ -29,7 +29,15 @@ pub(super) fn ready(console: &Console) -> (StatusCode, &'static str) {
 struct Health {
     status: &'static str,
     generation: u64,
+    store: StoreHealth,
     backends: Vec<BackendHealth>,
+}
+
+#[derive(Serialize)]
+struct StoreHealth {
+    up: bool,
+    size_bytes: u64,
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -53,16 +61,22 @@ struct EndpointHealth {
     check_error: Option<String>,
 }
 
-/// The parts, for people: a sick backend does not make the process unready.
+/// The parts, for people: neither a sick backend nor a store that fails makes the process unready.
 pub(super) fn health(console: &Console) -> impl IntoResponse + use<> {
     let snapshot = console.live.snapshot();
     let ready = console.live.is_ready();
     let body = Json(Health {
         status: if ready { "ready" } else { "stopping" },
         generation: snapshot.generation,
+        store: store(console),
         backends: backends(&snapshot, clock::now_millis()),
     });
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+}
+
+fn store(console: &Console) -> StoreHealth {
+    let store = console.intake.store();
+    StoreHealth { up: store.is_up(), size_bytes: store.last_size(), error: store.what_is_wrong() }
 }
 
 fn backends(snapshot: &Snapshot, now: Millis) -> Vec<BackendHealth> {
@@ -100,7 +114,7 @@ impl From<EndpointStatus> for EndpointHealth {
 
 /// Prometheus' text format.
 pub(super) fn metrics(console: &Console) -> Result<impl IntoResponse + use<>, Problem> {
-    match metrics::render(&console.live, console.access.dropped() as u64) {
+    match metrics::render(&console.live, &console.intake, console.access.dropped() as u64) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be told");

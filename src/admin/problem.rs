@@ -93,10 +93,10 @@ impl Problem {
             Self::UnknownHost => "this host is not served here; further ones stand in admin.hosts".into(),
             Self::ForeignOrigin => "pages of other origins may not ask".into(),
             Self::TokenRequired(role) => {
-                format!("this takes `Authorization: Bearer` with a token of admin.tokens, at least {}", role.as_str())
+                format!("this takes `Authorization: Bearer` with a token of admin.tokens, {}", enough(*role))
             }
             Self::InvalidToken => "nobody has this token".into(),
-            Self::RoleTooLow(role) => format!("this takes at least the role {}", role.as_str()),
+            Self::RoleTooLow(role) => format!("this takes a token, {}", enough(*role)),
             Self::NotFound => "there is no such page".into(),
             Self::UnknownRoute(name) => format!("there is no route {name:?}"),
             Self::MethodNotAllowed => "this page does not take this method".into(),
@@ -147,6 +147,14 @@ impl Problem {
             | Self::ReloadFailed(_)
             | Self::Internal => None,
         }
+    }
+}
+
+/// Which roles suffice.
+fn enough(role: Role) -> String {
+    match role {
+        Role::Events => "events, or at least operator".to_owned(),
+        Role::Flags | Role::Viewer | Role::Operator | Role::Admin => format!("at least {}", role.as_str()),
     }
 }
 

@@ -77,6 +77,8 @@ fn faces() -> Faces {
         access,
         log: LogHandle::none(),
         reloader: Some(reloader),
+        evidence: SharedEvidence::default(),
+        intake: Arc::new(Intake::new(Arc::clone(&live), Arc::default())),
     });
     let observe = TowerToHyperService::new(observe_router(Arc::clone(&console)));
     let admin = TowerToHyperService::new(admin_router(console, "127.0.0.1:9901".parse().unwrap()));
@@ -305,6 +307,8 @@ async fn connections_are_served_over_sockets() {
         access: AccessLog::new(std::io::sink()).1,
         log: LogHandle::none(),
         reloader: None,
+        evidence: SharedEvidence::default(),
+        intake: Arc::new(Intake::new(Arc::clone(&faces.live), Arc::default())),
     };
     tokio::spawn(server::run(bound, admin_router(Arc::new(console), address)));
     let answer = tokio::task::spawn_blocking(move || {
@@ -359,10 +363,22 @@ async fn a_phase_is_told_by_hashes_and_a_process_by_what_it_started_with() {
     let faces = faces();
     let one = get(&faces.admin, "/api/v1/routes/answers").await.json();
     let names: Vec<_> = one["phase"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(names, ["candidate", "control", "holdout", "percentage", "rewriting", "salt", "split_key", "targeting"]);
+    let expected = [
+        "candidate",
+        "control",
+        "exclusive",
+        "holdout",
+        "percentage",
+        "prerequisite",
+        "rewriting",
+        "salt",
+        "split_key",
+        "targeting",
+    ];
+    assert_eq!(names, expected);
     let expected = json!({
         "admin.address": "127.0.0.1:9901", "listen.address": "0.0.0.0:8080",
-        "listen.threads": "0", "observe.address": "127.0.0.1:9902",
+        "listen.threads": "0", "observe.address": "127.0.0.1:9902", "state.store": "memory",
     });
     assert_eq!(get(&faces.admin, "/api/v1/config").await.json()["restart_keys"], expected);
 }

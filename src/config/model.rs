@@ -3,24 +3,32 @@
 //! Made only by `config::check` from what was typed in files and environment; nothing here can be
 //! wrong any more. Names are unique, references are resolved to indices, secrets are read.
 
+mod backends;
+mod events;
+mod metrics;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::domain::Arm;
 use crate::domain::condition::{Fact, Slot, Type};
 use crate::domain::decision::{Needs, Policy};
-use crate::domain::metric::{Better, BuiltIn, Kind, Usage};
 use crate::domain::pin::Pins;
 use crate::domain::pointer::Pointer;
-use crate::domain::{breaker, fallback, quality, rewrite};
+use crate::domain::{fallback, quality, rewrite};
 use crate::jwt;
+
+pub use backends::{
+    Backend, Balance, Endpoint, FixedAnswer, HealthCheck, HostHeader, Keepalive, Pass, Target, Timeouts, Tls,
+};
+pub use events::{EVENTS_PATH, Events, Exposure, State, StorePlace};
+pub use metrics::{EventSource, Metric, MetricRef, MetricSource};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -39,6 +47,12 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Log and access log.
     pub log: Log,
+    /// What outlives the process.
+    pub state: State,
+    /// How exposure tokens are made; `None` makes none.
+    pub exposure: Option<Exposure>,
+    /// Events from browsers.
+    pub events: Events,
     /// Who asks, by kind.
     pub contexts: Vec<ContextKind>,
     /// Tokens that claims are read from.
@@ -97,9 +111,11 @@ pub struct Token {
     pub token: SecretString,
 }
 
-/// What a token may do; each role may do what the ones before it may.
+/// What a token may do. From `Viewer` on, each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// Send events, and nothing else; from `Operator` on, others may do so, too.
+    Events,
     /// Evaluate flags, for clients that cannot keep a secret.
     Flags,
     /// Read.
@@ -115,6 +131,7 @@ impl Role {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Events => "events",
             Self::Flags => "flags",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
@@ -173,7 +190,7 @@ pub struct Log {
     pub access_sample: f64,
     /// Whether there are access lines at all.
     pub access: bool,
-    /// Key of the hash that stands for a user; random for each process unless the file says one.
+    /// Key of the hash that stands for a user; kept in the store unless the file says one.
     pub user_hash_secret: Option<SecretString>,
     /// Whether user keys stand in access lines as they are.
     pub plain_user_keys: bool,
@@ -261,219 +278,12 @@ pub enum Place {
     Constant(Fact<'static>),
 }
 
-/// `[metrics.NAME]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metric {
-    /// The name.
-    pub name: Arc<str>,
-    /// What it counts.
-    pub kind: Kind,
-    /// In words.
-    pub description: String,
-    /// For people: `ms`, `USD`, ...
-    pub unit: String,
-    /// For people, to find it by.
-    pub tags: Vec<String>,
-    /// Which direction is good.
-    pub better: Better,
-    /// Where it is read, by `Arm::index`.
-    pub sources: [MetricSource; 2],
-}
-
-/// Where a metric is read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum MetricSource {
-    /// A response header.
-    Header(HeaderName),
-    /// A place in an answer that is JSON; of a stream of events, in the last one that has it.
-    Json(Pointer),
-    /// What a language model's answer tells of its own use.
-    Usage(Usage),
-    /// Events of a name.
-    Event(EventSource),
-    /// The sum of one metric over the sum of another.
-    Ratio([MetricRef; 2]),
-}
-
-/// Which events a metric is read from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EventSource {
-    /// Their name.
-    pub name: Box<str>,
-    /// The place of the number in `{"value": ..., "data": ...}`; 1 for each event without it.
-    pub value: Option<Pointer>,
-    /// Fields of the data, and what they must be.
-    pub filter: Vec<(Box<str>, serde_json::Value)>,
-}
-
-/// A metric that another one refers to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricRef {
-    /// One of the file.
-    Own(MetricIndex),
-    /// One of the gateway.
-    BuiltIn(BuiltIn),
-}
-
 /// Index into [`Config::backends`].
 pub type BackendIndex = usize;
 /// Index into [`Config::metrics`].
 pub type MetricIndex = usize;
 /// Index into [`Config::contexts`].
 pub use crate::domain::context::ContextIndex;
-
-/// `[backends.NAME]`.
-#[derive(Debug, Clone)]
-pub struct Backend {
-    /// The name.
-    pub name: Arc<str>,
-    /// Where it is.
-    pub target: Target,
-    /// Another image behind the same URL is another candidate.
-    pub version: Option<String>,
-    /// How an endpoint is chosen where there are several.
-    pub balance: Balance,
-    /// How often names are resolved again.
-    pub resolve_every: Duration,
-    /// Active health checks.
-    pub health_check: Option<HealthCheck>,
-    /// TLS towards `https` endpoints.
-    pub tls: Tls,
-    /// What `Host` the upstream sees.
-    pub host: HostHeader,
-    /// Set on every request to it, replacing what the client sent. May hold secrets: never shown.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// What of the client's credentials is passed on.
-    pub pass: Pass,
-    /// Requests at the same time, in all workers together.
-    pub max_in_flight: Option<u32>,
-    /// Deadlines of one attempt.
-    pub timeouts: Timeouts,
-    /// Idle upstream connections: how long, and how many for each worker and endpoint.
-    pub keepalive: Keepalive,
-    /// How its circuit breaker behaves. Always there for candidates.
-    pub breaker: breaker::Settings,
-    /// Whether the file asks for a breaker, so that it holds for the control arm too.
-    pub breaker_for_control: bool,
-    /// Statuses that count as failure.
-    pub failure_status: Vec<StatusCode>,
-}
-
-/// Where a backend is.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// One or more endpoints.
-    Endpoints(Vec<Endpoint>),
-    /// No upstream at all: this answer.
-    Respond(FixedAnswer),
-    /// `url = ""`, an unset variable: there is no such backend now.
-    Off,
-}
-
-/// One URL of a backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Whether it is `https`.
-    pub tls: bool,
-    /// Name or address, without brackets.
-    pub host: String,
-    /// Port, the scheme's default filled in.
-    pub port: u16,
-    /// `host[:port]` as it stands in `Host`.
-    pub authority: HeaderValue,
-    /// Path that precedes the request's; empty or begins with `/`, and does not end with one.
-    pub base_path: String,
-    /// Share among the endpoints, at least 1.
-    pub weight: usize,
-}
-
-/// A backend without an upstream.
-#[derive(Debug, Clone)]
-pub struct FixedAnswer {
-    /// The status.
-    pub status: StatusCode,
-    /// The fields, `content-type` among them.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body.
-    pub body: Bytes,
-}
-
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// In turn, by weight.
-    RoundRobin,
-    /// By the user key, so that a user finds warm caches; round robin without a key.
-    Consistent,
-}
-
-/// `[backends.NAME.health_check]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// The path to GET (2xx or 3xx is healthy), or `None` for a TCP connect alone.
-    pub path: Option<String>,
-    /// Between two checks.
-    pub interval: Duration,
-    /// Of one check.
-    pub timeout: Duration,
-    /// Successes in a row that make an endpoint healthy.
-    pub healthy_after: usize,
-    /// Failures in a row that make it unhealthy.
-    pub unhealthy_after: usize,
-}
-
-/// `[backends.NAME.tls]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// PEM of the certificate authorities to trust instead of the system's.
-    pub ca: Option<Bytes>,
-    /// The name to ask for and to verify, where it is not the URL's host.
-    pub sni: Option<String>,
-    /// Accept any certificate.
-    pub insecure: bool,
-}
-
-/// What `Host` the upstream sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostHeader {
-    /// The endpoint's own authority.
-    Backend,
-    /// What the client sent.
-    Client,
-    /// This.
-    Fixed(HeaderValue),
-}
-
-/// What of the client's credentials is passed on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pass {
-    /// `authorization` and `proxy-authorization`.
-    pub authorization: bool,
-    /// `cookie`.
-    pub cookie: bool,
-    /// The headers that `[contexts]` reads keys from.
-    pub identity: bool,
-}
-
-/// Deadlines of one attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a connection, TLS among it.
-    pub connect: Duration,
-    /// From the request being sent to the response head.
-    pub first_byte: Duration,
-    /// Between two pieces of a body, in either direction.
-    pub idle: Duration,
-}
-
-/// Idle upstream connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Closed after this long without use.
-    pub idle: Duration,
-    /// Kept for each worker and endpoint.
-    pub max_idle: usize,
-}
 
 /// `[routes.NAME]`.
 #[derive(Debug, Clone)]

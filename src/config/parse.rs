@@ -117,12 +117,24 @@ pub(super) fn boolean(node: &Node) -> Parsed<bool> {
 
 /// A length of time within bounds.
 pub(super) fn duration(node: &Node, min: Duration, max: Duration) -> Parsed<Duration> {
-    let length = node.as_text().and_then(|text| SpanParser::new().parse_unsigned_duration(text).ok());
-    match length {
+    match node.as_text().and_then(parse_duration) {
         Some(length) if (min..=max).contains(&length) => Ok(length),
         Some(_) => expected(node, format!("expected from {} to {}", show_duration(min), show_duration(max))),
         None => expected(node, r#"expected a length of time with its unit, for example "250ms", "30s" or "1h30m""#),
     }
+}
+
+/// Days, which are always 24 hours here, may come before everything else: `7d`, `1d12h`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (days, rest) = match text.trim().split_once('d') {
+        Some((days, rest)) if days.bytes().all(|byte| byte.is_ascii_digit()) => (days.parse().ok()?, rest.trim()),
+        Some(_) | None => (0_u32, text),
+    };
+    let rest = match rest {
+        "" if days > 0 => Duration::ZERO,
+        rest => SpanParser::new().parse_unsigned_duration(rest).ok()?,
+    };
+    Duration::from_secs(24 * 3600).checked_mul(days)?.checked_add(rest)
 }
 
 /// A length of time as it is written in the file.
@@ -130,6 +142,7 @@ pub(super) fn show_duration(length: Duration) -> String {
     let millis = length.as_millis();
     match (millis, millis % 1000, millis / 1000) {
         (0, ..) => "0s".to_owned(),
+        (_, 0, seconds) if seconds > 24 * 3600 && seconds % (24 * 3600) == 0 => format!("{}d", seconds / (24 * 3600)),
         (_, 0, seconds) if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
         (_, 0, seconds) if seconds % 60 == 0 => format!("{}m", seconds / 60),
         (_, 0, seconds) => format!("{seconds}s"),

@@ -21,7 +21,7 @@ Strings take `${NAME}` and `${NAME:-default}` from the environment; `$$` is a do
 `{ file = \"/run/secrets/name\" }`. It is read when the configuration is loaded and again when it changes, and it is
 never shown. Relative paths of files start from the folder of the configuration.
 
-Lengths of time have a unit (`\"250ms\"`, `\"30s\"`, `\"1h30m\"`); sizes are bytes or have one (`\"64KiB\"`, `\"10MB\"`).
+Lengths of time have a unit (`\"250ms\"`, `\"30s\"`, `\"1h30m\"`, `\"7d\"`); sizes are bytes or have one (`\"64KiB\"`, `\"10MB\"`).
 Names have 1 to 64 of the characters `a-z`, `0-9`, `_` and `-`.
 ";
 

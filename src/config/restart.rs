@@ -8,11 +8,12 @@ use super::model::Config;
 type Shown = fn(&Config) -> String;
 
 /// Keys that are read once, at start.
-pub(super) const RESTART_KEYS: [(&str, Shown); 4] = [
+pub(super) const RESTART_KEYS: [(&str, Shown); 5] = [
     ("listen.address", |config| config.listen.address.to_string()),
     ("listen.threads", |config| config.listen.threads.to_string()),
     ("observe.address", |config| config.observe.address.to_string()),
     ("admin.address", |config| config.admin.address.to_string()),
+    ("state.store", |config| config.state.store.to_string()),
 ];
 
 /// The values of the keys that are read once, at start.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -215,6 +215,11 @@ impl<'a> View<'a> {
     /// A path.
     pub(super) fn request_path(&self, name: &str) -> Option<String> {
         parse::path(self.node(name)?).ok()
+    }
+
+    /// A path as it was typed, which begins in the configuration's folder.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.context.folder.join(path)
     }
 
     /// A secret of at least `least` bytes.

@@ -1,20 +1,76 @@
 //! Records and events become evidence: what each request and each event counts for.
 //!
 //! Comparisons of users' experience go by the arm that was *assigned*; health goes by the arm that was
-//! *tried*; load goes by the arm that *served*. One process has one of these.
+//! *tried*; load goes by the arm that *served*. One process has one of these. It knows no store.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+
+use crate::config::model::{EventSource, Metric, MetricSource};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::evidence::{CellKey, Measured, Observation, RouteEvidence, Stratum};
-use crate::domain::metric::BuiltIn;
+use crate::domain::metric::{BuiltIn, Kind, MetricId};
+use crate::domain::phase::Phase;
 use crate::measure::Record;
+use crate::store::{Attribution, Event};
 
 /// The evidence of all routes, by `RouteState::id`.
 #[derive(Debug, Default)]
 pub struct Evidence {
     routes: HashMap<u32, RouteEvidence>,
+}
+
+/// The evidence, shared by the loops that fill it and the pages that read it.
+#[derive(Debug, Clone, Default)]
+pub struct SharedEvidence(Arc<Mutex<Evidence>>);
+
+impl SharedEvidence {
+    /// For reading, briefly: the loops wait meanwhile.
+    pub fn lock(&self) -> MutexGuard<'_, Evidence> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A metric of the file that events count for.
+#[derive(Debug, Clone)]
+pub(super) struct EventMetric {
+    id: MetricId,
+    kind: Kind,
+    arm: Arm,
+    source: EventSource,
+}
+
+/// The metrics of a file that events count for.
+pub(super) fn event_metrics(metrics: &[Metric], id: impl Fn(usize) -> MetricId) -> Vec<EventMetric> {
+    let mut found = Vec::new();
+    for (index, metric) in metrics.iter().enumerate() {
+        for (arm, source) in Arm::ALL.into_iter().zip(&metric.sources) {
+            if let MetricSource::Event(source) = source {
+                found.push(EventMetric { id: id(index), kind: metric.kind, arm, source: source.clone() });
+            }
+        }
+    }
+    found
+}
+
+impl EventMetric {
+    /// The value of an event for this metric; `None` if it does not count for it.
+    fn value(&self, event: &Event, to: &Attribution, data: &Value) -> Option<f64> {
+        let fits = self.arm == to.arm && *self.source.name == *event.name;
+        if !fits || self.source.filter.iter().any(|(field, wanted)| data.get(&**field) != Some(wanted)) {
+            return None;
+        }
+        match &self.source.value {
+            None => self.kind.accept(1.0),
+            Some(pointer) => {
+                let document = serde_json::json!({ "value": event.value, "data": data });
+                self.kind.read_json(pointer.find(&document)?)
+            }
+        }
+    }
 }
 
 impl Evidence {
@@ -39,10 +95,28 @@ impl Evidence {
         self.routes.iter_mut().map(|(route, evidence)| (*route, evidence))
     }
 
+    /// Counts one event for every metric that is made of such events.
+    pub(super) fn event(&mut self, route: u32, event: &Event, to: &Attribution, metrics: &[EventMetric]) {
+        if !metrics.iter().any(|metric| *metric.source.name == *event.name) {
+            return;
+        }
+        let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        let (phase, stratum) = (Phase(to.phase), stratum(to.randomised, to.rule));
+        for metric in metrics {
+            if let Some(value) = metric.value(event, to, &data) {
+                let key = CellKey { phase, stratum, arm: to.arm, metric: Measured::Own(metric.id) };
+                self.route_mut(route).observe(key, Observation { bucket: Some(to.bucket), value }, false);
+            }
+        }
+    }
+
     /// Counts one settled request.
     pub(super) fn record(&mut self, record: &Record) {
+        if record.reason == crate::domain::decision::Reason::Undecided {
+            return;
+        }
         let evidence = self.routes.entry(record.route).or_default();
-        let stratum = stratum(record);
+        let stratum = stratum(record.randomised.map(|percent| percent.get()), record.rule);
         let mut observe = |arm: Arm, metric: Measured, value: f64, timed: bool| {
             let key = CellKey { phase: record.phase, stratum, arm, metric };
             evidence.observe(key, Observation { bucket: record.statistical_bucket, value }, timed);
@@ -57,11 +131,11 @@ impl Evidence {
         }
         observe(record.served, built_in(BuiltIn::Served), 1.0, false);
         for attempt in record.attempts.iter().flatten() {
-            if attempt.outcome == Outcome::ClientGone {
-                continue;
+            // A client that went away says nothing about the arm.
+            if attempt.outcome != Outcome::ClientGone {
+                observe(attempt.arm, built_in(BuiltIn::AttemptErrors), yes(attempt.outcome.is_failure()), false);
+                observe(attempt.arm, built_in(BuiltIn::AttemptLatency), attempt.duration_micros as f64, true);
             }
-            observe(attempt.arm, built_in(BuiltIn::AttemptErrors), yes(attempt.outcome.is_failure()), false);
-            observe(attempt.arm, built_in(BuiltIn::AttemptLatency), attempt.duration_micros as f64, true);
         }
         for (metric, value) in record.values.iter() {
             observe(record.assigned, Measured::Own(metric), value, false);
@@ -72,8 +146,8 @@ impl Evidence {
     }
 }
 
-const fn stratum(record: &Record) -> Stratum {
-    match (record.randomised, record.rule) {
+fn stratum(randomised: Option<f64>, rule: Option<u16>) -> Stratum {
+    match (randomised, rule) {
         (None, _) => Stratum::Fixed,
         (Some(_), None) => Stratum::Rollout,
         (Some(_), Some(rule)) => Stratum::Rule(rule),

@@ -4,6 +4,7 @@
 //! It runs a few times a second beside the traffic and never in its way.
 
 pub mod aggregate;
+pub mod keeper;
 pub mod windows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,8 @@ use std::time::Duration;
 use crate::clock;
 use crate::live::Live;
 use crate::measure::Record;
+pub use aggregate::{Evidence, SharedEvidence};
+pub use keeper::Keeper;
 pub use windows::{ArmSummary, RouteSummary, Windows};
 
 /// How often records are taken from the workers' rings and gates are judged.
@@ -34,26 +37,32 @@ impl SharedWindows {
 }
 
 /// Runs until the task is dropped.
-pub async fn run(live: Arc<Live>, mut rings: Vec<rtrb::Consumer<Record>>, windows: SharedWindows) {
+pub async fn run(
+    live: Arc<Live>,
+    mut rings: Vec<rtrb::Consumer<Record>>,
+    windows: SharedWindows,
+    evidence: SharedEvidence,
+) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        turn(&live, &mut rings, &windows);
+        turn(&live, &mut rings, &windows, &evidence);
     }
 }
 
 /// One turn: everything in the rings, then every gate.
-fn turn(live: &Live, rings: &mut [rtrb::Consumer<Record>], windows: &SharedWindows) {
+fn turn(live: &Live, rings: &mut [rtrb::Consumer<Record>], windows: &SharedWindows, evidence: &SharedEvidence) {
     let snapshot = live.snapshot();
     let now = clock::now_millis();
-    let mut windows = windows.lock();
+    let (mut windows, mut evidence) = (windows.lock(), evidence.lock());
     for (definition, state) in snapshot.config().routes.iter().zip(&snapshot.routes) {
         windows.configure(state.id, definition.quality_gate.as_ref().map(|gate| (gate.metric, &gate.settings)));
     }
     for ring in rings {
         while let Ok(record) = ring.pop() {
             windows.record(&record);
+            evidence.record(&record);
         }
     }
     for state in &snapshot.routes {

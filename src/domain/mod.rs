@@ -10,6 +10,7 @@ pub mod condition;
 pub mod context;
 pub mod decision;
 pub mod evidence;
+pub mod exposure;
 pub mod fallback;
 pub mod metric;
 pub mod percent;
@@ -21,6 +22,7 @@ pub mod reading;
 pub mod rewrite;
 pub mod sketch;
 pub mod targets;
+pub mod user;
 pub mod window;
 
 use std::fmt;

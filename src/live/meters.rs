@@ -50,12 +50,24 @@ impl Meters {
 pub(super) struct MetricIds(HashMap<Arc<str>, MetricId>);
 
 impl MetricIds {
+    /// The number of a name; a new name gets a new number.
+    pub(super) fn of(&mut self, name: &Arc<str>) -> MetricId {
+        let next = MetricId(u16::try_from(self.0.len()).unwrap_or(u16::MAX));
+        *self.0.entry(Arc::clone(name)).or_insert(next)
+    }
+
+    /// All names, by number.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        let mut named: Vec<_> = self.0.iter().map(|(name, id)| (*id, Arc::clone(name))).collect();
+        named.sort_unstable();
+        named.into_iter().map(|(_, name)| name).collect()
+    }
+
     /// What a configuration reads from answers; new names get new numbers.
     pub(super) fn meters(&mut self, metrics: &[Metric]) -> Meters {
         let mut meters = Meters::default();
         for metric in metrics {
-            let next = MetricId(u16::try_from(self.0.len()).unwrap_or(u16::MAX));
-            let id = *self.0.entry(Arc::clone(&metric.name)).or_insert(next);
+            let id = self.of(&metric.name);
             meters.ids.push(id);
             for (arm, source) in meters.arms.iter_mut().zip(&metric.sources) {
                 match source {

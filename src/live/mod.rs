@@ -4,6 +4,7 @@
 //! controller publish. What must outlive a reload belongs to a name and is kept in the registry:
 //! a breaker to its backend, gate and counts to their route ([`state`]).
 
+mod exposing;
 #[cfg(test)]
 mod fixture;
 pub mod jwks;
@@ -12,6 +13,7 @@ mod pulse;
 pub mod reload;
 pub mod routes;
 pub mod state;
+pub mod users;
 pub mod watch;
 
 use std::collections::HashMap;
@@ -27,16 +29,19 @@ use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::context::Contexts;
 use crate::domain::decision::{self, Decision, Health};
+use crate::domain::metric::MetricId;
 use crate::domain::phase::Phase;
 use crate::measure::counters::WorkerCounters;
 use crate::upstream::{BuildError, Upstream};
 use meters::MetricIds;
 
+pub use exposing::Exposing;
 pub use jwks::{Jwks, Ring};
 pub use meters::{ArmMeters, Meters};
 pub use reload::{ReloadOutcome, Reloader, Trigger};
 pub use routes::{Matched, RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
+pub use users::Users;
 pub use watch::Watching;
 
 /// Everything a request needs to know, whole and unchanging.
@@ -62,6 +67,8 @@ pub struct Snapshot {
     pub reads_claims: Box<[bool]>,
     /// The keys that the issuer of tokens publishes.
     pub jwks: Option<Arc<Jwks>>,
+    /// How exposure tokens are signed, if they are.
+    pub exposing: Option<Exposing>,
 }
 
 /// A backend as it runs.
@@ -139,6 +146,8 @@ pub struct Live {
     ready: AtomicBool,
     /// Counts of each worker beside routes.
     pub workers: Box<[WorkerCounters]>,
+    /// What stands for users in logs and events.
+    pub users: Users,
     /// The background tasks of new upstreams run here.
     background: tokio::runtime::Handle,
 }
@@ -166,6 +175,7 @@ impl Live {
             registry: Mutex::new(registry),
             reloads: Mutex::new(ReloadStatus { succeeded_at: Some(clock::timestamp()), ..ReloadStatus::default() }),
             ready: AtomicBool::new(true),
+            users: Users::default(),
             workers: std::iter::repeat_with(WorkerCounters::default).take(workers).collect(),
             background,
         }))
@@ -195,6 +205,30 @@ impl Live {
         self.current.store(Arc::new(snapshot));
         self.generation.store(generation, Ordering::Release);
         Ok(generation)
+    }
+
+    /// The number of a metric, also of one that no configuration names any more.
+    #[must_use]
+    pub fn metric_id(&self, name: &str) -> MetricId {
+        lock(&self.registry).metrics.of(&Arc::from(name))
+    }
+
+    /// The names of all metrics that there have been, by number.
+    #[must_use]
+    pub fn metric_names(&self) -> Vec<Arc<str>> {
+        lock(&self.registry).metrics.names()
+    }
+
+    /// The number of a route, also of one that no configuration names any more.
+    #[must_use]
+    pub fn route_id(&self, name: &str) -> u32 {
+        lock(&self.registry).route(&Arc::from(name), self.workers.len()).id
+    }
+
+    /// The names of all routes that there have been, by number.
+    #[must_use]
+    pub fn route_names(&self) -> HashMap<u32, Arc<str>> {
+        lock(&self.registry).routes.values().map(|state| (state.id, Arc::clone(&state.name))).collect()
     }
 
     /// What came of reloads; for reading and for the reload path.
@@ -245,6 +279,7 @@ impl Registry {
             jwks.spawn_background(background);
         }
         self.jwks.clone_from(&jwks);
+        let exposing = Exposing::new(&loaded.config);
         Ok(Snapshot {
             generation,
             loaded,
@@ -256,6 +291,7 @@ impl Registry {
             meters,
             reads_claims,
             jwks,
+            exposing,
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
@@ -18,6 +18,7 @@ use super::admission;
 use super::attributes::{Asker, Attributes};
 use super::claims;
 use super::document;
+use super::events;
 use super::exchange::{Exchange, Gone};
 use super::headers::{self, HopWishes, Peer, Survey};
 use super::identity::{self, Found, Shown};
@@ -27,9 +28,9 @@ use super::problem::Problem;
 use super::reply::Reply;
 use super::rewriting::Rewriting;
 use super::upload::{Patience, SharedUpload, UploadLimits};
-use super::worker::Worker;
+use super::worker::{Current, Worker};
 use crate::clock;
-use crate::config::model::MissingKey;
+use crate::config::model::{EVENTS_PATH, MissingKey};
 use crate::domain::Arm;
 use crate::domain::breaker::{Lease, Millis, View};
 use crate::domain::context::{Contexts, Keys};
@@ -43,7 +44,11 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Gone> {
-    let mut exchange = match arrive(worker, peer, request) {
+    let snapshot = worker.snapshot();
+    if snapshot.config().events.public && request.uri().path() == EVENTS_PATH {
+        return Ok(Box::pin(take_events(worker, peer, snapshot, request)).await);
+    }
+    let mut exchange = match arrive(worker, peer, snapshot, request) {
         Ok(exchange) => exchange,
         Err(refusal) => return Ok(*refusal),
     };
@@ -52,6 +57,19 @@ pub(crate) async fn serve(
     }
     let lease = settle_on(&mut exchange, None);
     exchange.run(lease).await
+}
+
+/// Events of browsers are for the gateway itself.
+async fn take_events(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    snapshot: Current,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let (mut parts, incoming) = request.into_parts();
+    let survey = headers::survey(&parts.headers);
+    let request_id = headers::request_id(&mut parts.headers, new_request_id);
+    events::serve(worker, peer, snapshot, (parts, incoming), (survey, request_id)).await
 }
 
 /// As [`serve`], with a decision that looks at the body. The client has as long to send it as it would
@@ -80,10 +98,14 @@ async fn serve_by_body(mut exchange: Exchange) -> Result<Response<Reply>, Gone> 
 }
 
 /// Checks a request and finds its route. From here on it is in the ledger.
-fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Result<Exchange, Box<Response<Reply>>> {
+fn arrive(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    snapshot: Current,
+    request: Request<Incoming>,
+) -> Result<Exchange, Box<Response<Reply>>> {
     let arrived = clock::now();
     let timer = peer.begin();
-    let snapshot = worker.snapshot();
     let (mut parts, incoming) = request.into_parts();
     let survey = headers::survey(&parts.headers);
     let request_id = headers::request_id(&mut parts.headers, new_request_id);
@@ -112,12 +134,14 @@ fn arrive(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Incoming>) -> Res
         upgrade: None,
         set_cookie: None,
         pin: None,
+        exposure: None,
         ledger: Box::new(Ledger::new(worker, snapshot, matched, arrived, facts)),
         now: arrived,
         parts,
         wishes: HopWishes::default(),
         host,
         trusted,
+        secure: false,
         rewriting: None,
     })
 }
@@ -139,16 +163,19 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     if let Some(upload) = exchange.upload.as_ref().filter(|_| decision.serve == Arm::Candidate && may_repeat) {
         upload.keep_up_to(definition.fallback.replay_body);
     }
+    let secure = snapshot.exposing.is_some() && is_secure(shown);
     let rewriting = Rewriting::of(&worker, snapshot.config(), definition, asker);
     exchange.ledger.decide(decision, who.key);
     exchange.set_cookie = who.set_cookie;
     exchange.pin = pin;
+    exchange.secure = secure;
     exchange.rewriting = rewriting;
     let upgrade = exchange.parts.extensions.remove::<OnUpgrade>();
     let peer = &exchange.ledger.request().peer;
     exchange.wishes =
         headers::prepare_request(&mut exchange.parts, exchange.survey, peer, exchange.trusted, &exchange.host);
     exchange.upgrade = upgrade.filter(|_| exchange.wishes.upgrade.is_some());
+    exchange.exposure = expose(&snapshot, route, &decision, &mut exchange.parts.headers);
     headers::apply(&mut exchange.parts.headers, &definition.request_headers);
     lease
 }
@@ -200,7 +227,7 @@ fn identify(worker: &Worker, snapshot: &Snapshot, route: RouteIndex, shown: Show
     Who { key: Some(id.into()), override_arm, set_cookie }
 }
 
-/// Whether the client speaks HTTPS, as far as a proxy in front of us knows.
+/// Whether the client came over HTTPS, as far as a trusted peer tells.
 fn is_secure(shown: Shown<'_>) -> bool {
     shown.trusted && headers::has_token(&shown.parts.headers, &headers::X_FORWARDED_PROTO, "https")
 }
@@ -267,6 +294,18 @@ fn lease(
     lease
 }
 
+/// Puts the exposure token in place of whatever the client sent under its name.
+fn expose(snapshot: &Snapshot, route: RouteIndex, decision: &Decision, headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let settings = snapshot.config().exposure.as_ref()?;
+    let token = snapshot.exposure_token(route, decision, clock::timestamp());
+    let token = token.and_then(|token| HeaderValue::from_bytes(token.as_bytes()).ok());
+    match &token {
+        Some(token) => drop(headers.insert(&settings.header, token.clone())),
+        None => drop(headers.remove(&settings.header)),
+    }
+    token
+}
+
 fn upload(worker: &Worker, snapshot: &Snapshot, incoming: Incoming, now: Instant) -> Option<SharedUpload> {
     if incoming.is_end_stream() {
         return None;
@@ -286,7 +325,7 @@ fn new_request_id() -> HeaderValue {
 #[cfg(test)]
 mod sizes {
     /// hyper moves the future of every request; paths that are seldom taken belong in a box of their own.
-    const MAX_FUTURE_BYTES: usize = 3_584;
+    const MAX_FUTURE_BYTES: usize = 4_352;
 
     #[test]
     fn the_future_of_a_request_stays_small() {

@@ -93,7 +93,7 @@ fn path_segment(path: &str, number: usize) -> Option<Cow<'_, str>> {
 }
 
 /// The nearest address that is no trusted proxy; the farthest known where all are trusted.
-fn client(proxies: &[IpNet], asker: Asker<'_>) -> IpAddr {
+pub(crate) fn client(proxies: &[IpNet], asker: Asker<'_>) -> IpAddr {
     let mut client = asker.peer.to_canonical();
     if !asker.shown.trusted {
         return client;

@@ -53,9 +53,13 @@ pub(crate) struct Exchange {
     pub(crate) host: HeaderValue,
     pub(crate) set_cookie: Option<HeaderValue>,
     pub(crate) pin: Option<Box<Issued>>,
-    pub(crate) trusted: bool,
     /// What rewriting needs, on a route that rewrites.
     pub(crate) rewriting: Option<Box<Rewriting>>,
+    /// The exposure token, if one was made.
+    pub(crate) exposure: Option<HeaderValue>,
+    pub(crate) trusted: bool,
+    /// Whether the client came over HTTPS, as far as a trusted peer tells.
+    pub(crate) secure: bool,
 }
 
 /// What came of one arm.
@@ -395,6 +399,9 @@ impl Exchange {
         }
         if let Some(pin) = self.pin.take() {
             pin.put(headers);
+        }
+        if let Some(token) = self.exposure.take() {
+            respond::tell_exposure(headers, &self.ledger, token, self.secure);
         }
         self.ledger.respond(status, self.now);
         respond::expose(headers, &self.ledger, self.trusted);

@@ -19,7 +19,7 @@ use crate::domain::breaker::{self, Lease, Position};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::fallback::Cause;
 use crate::domain::metric::{MetricId, Values};
-use crate::live::{BackendState, Matched, RouteState};
+use crate::live::{BackendState, Matched, RouteIndex, RouteState};
 use crate::measure::counters::CodeClass;
 use crate::measure::{Attempt, Record, RouteCounters};
 use crate::telemetry::access::Line;
@@ -145,6 +145,10 @@ impl Ledger {
 
     pub(crate) fn route(&self) -> &Route {
         &self.snapshot.config().routes[self.matched.route]
+    }
+
+    pub(crate) const fn route_index(&self) -> RouteIndex {
+        self.matched.route
     }
 
     pub(crate) const fn arms(&self) -> Arms {
@@ -310,24 +314,22 @@ impl Ledger {
         if !log.wants(&self.snapshot.config().log, noteworthy) {
             return;
         }
-        log.write(
-            &self.snapshot.config().log,
-            &Line {
-                record,
-                route: &self.route().name,
-                method: &self.request.method,
-                path: &self.request.path,
-                request_id: &self.request.request_id,
-                key: self.request.key.as_deref(),
-                fallback: self.fallback,
-                assigned_by: self.decision.assigned_by,
-                rule: self.decision.rule.map(|rule| &*self.route().policy.targeting.rules[rule].name),
-                generation: self.snapshot.generation,
-                response_bytes: self.response_bytes,
-                own_micros: micros(self.own_time(now)),
-                at: clock::timestamp(),
-            },
-        );
+        let shown = |key| self.worker.live().users.shown(&self.snapshot.config().log, key);
+        log.write(&Line {
+            record,
+            route: &self.route().name,
+            method: &self.request.method,
+            path: &self.request.path,
+            request_id: &self.request.request_id,
+            user: self.request.key.as_deref().map(shown),
+            fallback: self.fallback,
+            assigned_by: self.decision.assigned_by,
+            rule: self.decision.rule.map(|rule| &*self.route().policy.targeting.rules[rule].name),
+            generation: self.snapshot.generation,
+            response_bytes: self.response_bytes,
+            own_micros: micros(self.own_time(now)),
+            at: clock::timestamp(),
+        });
     }
 }
 

@@ -29,6 +29,7 @@ use super::upload::ReplayMemory;
 use super::worker::{Worker, WorkerParts};
 use crate::clock;
 use crate::config::model::Limits;
+use crate::events::Intake;
 use crate::live::Live;
 use crate::measure::Record;
 use crate::measure::record::RING_CAPACITY;
@@ -92,7 +93,11 @@ impl DataPlane {
     ///
     /// # Errors
     /// When the address is taken or a thread cannot be made.
-    pub fn start(live: &Arc<Live>, access: &AccessLog) -> Result<(Self, Vec<rtrb::Consumer<Record>>), StartError> {
+    pub fn start(
+        live: &Arc<Live>,
+        access: &AccessLog,
+        intake: &Arc<Intake>,
+    ) -> Result<(Self, Vec<rtrb::Consumer<Record>>), StartError> {
         let wanted = live.snapshot().config().listen.address;
         let listeners =
             bind_all(wanted, live.workers.len()).map_err(|source| StartError::Listen { address: wanted, source })?;
@@ -107,8 +112,9 @@ impl DataPlane {
         for (index, listener) in listeners.into_iter().enumerate() {
             let (ring, consumer) = rtrb::RingBuffer::new(RING_CAPACITY);
             consumers.push(consumer);
-            let (live, access) = (Arc::clone(live), access.clone());
-            let parts = WorkerParts { index, live, ring, access, replay_memory: Arc::clone(&replay_memory) };
+            let (live, access, intake) = (Arc::clone(live), access.clone(), Arc::clone(intake));
+            let replay_memory = Arc::clone(&replay_memory);
+            let parts = WorkerParts { index, live, ring, access, intake, replay_memory };
             let phase = phase.subscribe();
             let thread = start_worker(parts, listener, phase).map_err(|source| StartError::Worker { index, source })?;
             threads.push(thread);

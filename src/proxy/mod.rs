@@ -1,8 +1,8 @@
 //! The data plane: what happens to a request.
 //!
 //! One thread a worker, each with its own runtime, listener and upstream connections. The way of a
-//! request is told in [`exchange`]; it sees `domain`, `config`, `live`, `upstream`, `measure` and the
-//! access log, and never the store, the controller or the administrative API.
+//! request is told in [`exchange`]; it sees `domain`, `config`, `live`, `upstream`, `measure`, the
+//! access log and the intake of events, and never the store, the controller or the administrative API.
 
 mod admission;
 mod arrival;
@@ -12,6 +12,7 @@ mod claims;
 mod client_io;
 mod connection;
 pub mod document;
+mod events;
 mod exchange;
 mod headers;
 pub mod identity;

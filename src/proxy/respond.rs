@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, header};
 use jiff::Timestamp;
 
 use super::headers::{SERVER_TIMING, X_POINTSMAN_ARM, X_POINTSMAN_REASON};
@@ -99,6 +99,16 @@ pub(crate) fn expose(headers: &mut HeaderMap, ledger: &Ledger, trusted: bool) {
     headers.insert(X_POINTSMAN_ARM, HeaderValue::from_static(ledger.served.as_str()));
     headers.insert(X_POINTSMAN_REASON, HeaderValue::from_static(ledger.reason.as_str()));
     headers.append(SERVER_TIMING, server_timing(ledger.upstream_time()));
+}
+
+/// Gives the client its exposure token, as the file says: in a field, and perhaps as a cookie.
+pub(crate) fn tell_exposure(headers: &mut HeaderMap, ledger: &Ledger, token: HeaderValue, secure: bool) {
+    let snapshot = ledger.snapshot();
+    let Some(settings) = &snapshot.config().exposure else { return };
+    if let Some(cookie) = snapshot.exposure_cookie(ledger.route_index(), &token, secure) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    headers.insert(settings.header.clone(), token);
 }
 
 /// `upstream;dur=MILLISECONDS`, to three decimals. Written by hand: it is made for every request, and

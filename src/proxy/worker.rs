@@ -12,6 +12,7 @@ use super::attributes::Attributes;
 use super::claims::Tokens;
 use super::pool::Pool;
 use super::upload::ReplayMemory;
+use crate::events::Intake;
 use crate::live::{Live, Snapshot};
 use crate::measure::Record;
 use crate::measure::counters::WorkerCounters;
@@ -26,6 +27,7 @@ pub(crate) struct Worker {
     tokens: Tokens,
     ring: RefCell<rtrb::Producer<Record>>,
     access: AccessLog,
+    intake: Arc<Intake>,
     replay_memory: Arc<ReplayMemory>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -41,6 +43,7 @@ pub(crate) struct WorkerParts {
     pub(crate) live: Arc<Live>,
     pub(crate) ring: rtrb::Producer<Record>,
     pub(crate) access: AccessLog,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) replay_memory: Arc<ReplayMemory>,
 }
 
@@ -55,6 +58,7 @@ impl Worker {
             tokens: Tokens::default(),
             ring: RefCell::new(parts.ring),
             access: parts.access,
+            intake: parts.intake,
             replay_memory: parts.replay_memory,
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -84,6 +88,11 @@ impl Worker {
 
     pub(crate) const fn access(&self) -> &AccessLog {
         &self.access
+    }
+
+    /// Where events go.
+    pub(crate) const fn intake(&self) -> &Arc<Intake> {
+        &self.intake
     }
 
     pub(crate) fn counters(&self) -> &WorkerCounters {

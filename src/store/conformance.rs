@@ -125,6 +125,24 @@ async fn what_is_old_and_what_belongs_to_a_user_can_be_removed() {
 }
 
 #[tokio::test]
+async fn the_oldest_tenth_can_be_dropped_until_nothing_is_left() {
+    for (store, _folder) in engines().await {
+        store.append_events((0..20).map(|n| event(&n.to_string(), 1)).collect()).await.unwrap();
+        let dropped = store.drop_oldest().await.unwrap();
+        assert_eq!(dropped, 2, "{store:?}");
+        assert_eq!(ids(&store.events(everything()).await.unwrap())[..2], ["2", "3"], "{store:?}");
+        let mut left = 18;
+        while left > 0 {
+            let dropped = store.drop_oldest().await.unwrap();
+            assert!(dropped > 0, "{store:?}");
+            left -= dropped;
+        }
+        assert_eq!(store.drop_oldest().await.unwrap(), 0, "{store:?}");
+        assert_eq!(store.append_events(vec![event("2", 1)]).await.unwrap().stored, 1, "{store:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_checkpoint_replaces_its_cells_and_no_others() {
     for (store, _folder) in engines().await {
         assert_eq!(store.checkpoint().await.unwrap(), Checkpoint::default(), "{store:?}");

@@ -112,6 +112,17 @@ impl Store for Memory {
         Ok(events + (entries - kept.history.len()) as u64)
     }
 
+    async fn drop_oldest(&self) -> Result<u64, Failure> {
+        let mut kept = self.kept();
+        let oldest = kept.events.len().div_ceil(10);
+        for _ in 0..oldest {
+            if let Some((_, event)) = kept.events.pop_front() {
+                kept.ids.remove(&event.id);
+            }
+        }
+        Ok(oldest as u64)
+    }
+
     async fn erase_user(&self, user: UserHash) -> Result<u64, Failure> {
         Ok(self.kept().retain_events(|event| event.user != Some(user)))
     }

@@ -7,6 +7,7 @@
 //! Invariants: a write that was answered with `Ok` is on disk; one that was not is there whole or not
 //! at all; of two writers of one state, the one that has not read the newest version loses.
 
+pub mod attached;
 #[cfg(test)]
 mod conformance;
 pub mod memory;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use attached::Attached;
 pub use record::{
     Appended, Attribution, Cell, CellKey, Checkpoint, Cursor, Entry, Event, EventId, EventQuery, HistoryQuery, Page,
     State, StateChange, StateVersion, UserHash,
@@ -86,6 +88,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Forgets events and history before a moment. Returns how many rows went.
     async fn prune(&self, before: Timestamp) -> Result<u64, Failure>;
+
+    /// Forgets the oldest tenth of the events, by the order in which they were kept; at least one, if there
+    /// are any. Returns how many went.
+    async fn drop_oldest(&self) -> Result<u64, Failure>;
 
     /// Forgets the events of a user. Returns how many went.
     async fn erase_user(&self, user: UserHash) -> Result<u64, Failure>;

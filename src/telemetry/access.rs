@@ -7,14 +7,11 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderValue, Method};
-use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use sha2::Sha256;
 
 use crate::config::model::Log;
 use crate::domain::Arm;
@@ -33,15 +30,6 @@ const WRITE_BYTES: usize = 64 * 1024;
 
 /// How long the end waits for a reader that takes nothing.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Key of the user hash where the file gives none: hashes can be compared within one run only.
-static PROCESS_SECRET: LazyLock<[u8; 32]> = LazyLock::new(|| {
-    let [a, b] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
-    let mut secret = [0; 32];
-    secret[..16].copy_from_slice(a.as_bytes());
-    secret[16..].copy_from_slice(b.as_bytes());
-    secret
-});
 
 /// The way into the access log; one clone a worker.
 #[derive(Clone)]
@@ -111,7 +99,8 @@ pub(crate) struct Line<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
     pub(crate) request_id: &'a HeaderValue,
-    pub(crate) key: Option<&'a str>,
+    /// What stands for the user.
+    pub(crate) user: Option<String>,
     pub(crate) fallback: Option<Cause>,
     pub(crate) assigned_by: Reason,
     pub(crate) rule: Option<&'a str>,
@@ -140,7 +129,7 @@ struct Written<'a> {
     percentage: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<Cause>,
-    user: Option<String>,
+    user: Option<&'a str>,
     attempts: Vec<WrittenAttempt>,
     duration_us: u64,
     overhead_us: u64,
@@ -185,7 +174,7 @@ impl AccessLog {
     }
 
     /// Writes a line.
-    pub(crate) fn write(&self, log: &Log, line: &Line<'_>) {
+    pub(crate) fn write(&self, line: &Line<'_>) {
         let record = line.record;
         let written = Written {
             timestamp: line.at.to_string(),
@@ -202,7 +191,7 @@ impl AccessLog {
             reason: record.reason,
             percentage: record.randomised.map(|percent| percent.get()),
             fallback: line.fallback,
-            user: line.key.map(|key| user(log, key)),
+            user: line.user.as_deref(),
             attempts: record.attempts.iter().flatten().map(WrittenAttempt::from).collect(),
             duration_us: record.duration_micros,
             overhead_us: line.own_micros,
@@ -227,20 +216,6 @@ impl From<&Attempt> for WrittenAttempt {
             score: attempt.score,
         }
     }
-}
-
-/// What stands for a user: the key itself where the file asks for it, else 16 hex digits of
-/// HMAC-SHA-256 with the file's secret, or the process's.
-fn user(log: &Log, key: &str) -> String {
-    if log.plain_user_keys {
-        return key.to_owned();
-    }
-    let secret = log.user_hash_secret.as_ref().map_or(&PROCESS_SECRET[..], |secret| secret.expose_secret().as_bytes());
-    // HMAC takes keys of any length, so this cannot fail; were it to, nothing is told.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
-    mac.update(key.as_bytes());
-    let tag = mac.finalize().into_bytes();
-    tag.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

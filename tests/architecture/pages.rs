@@ -9,11 +9,20 @@ use pointsman::domain::assignment::Digest;
 use crate::IMPORTS;
 use crate::source::{read, root, sources};
 
-const PAGES: &[&str] =
-    &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/errors.md", "docs/administration.md", "docs/rewriting.md"];
+const PAGES: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "docs/errors.md",
+    "docs/administration.md",
+    "docs/rewriting.md",
+    "docs/events.md",
+];
 
 /// Variables that the README's examples take from the environment.
 const ENVIRONMENT: &[(&str, &str)] = &[
+    ("EXPOSURE_KEY", "a-secret-of-at-least-16-bytes"),
+    ("SHOP_TOKEN", "another-token-of-16-bytes"),
     ("DEPLOY_TOKEN", "a-token-of-at-least-16-bytes"),
     ("WEB_TOKEN", "another-token-of-16-bytes"),
     ("PIN_SECRET", "a-secret-of-at-least-16-bytes"),
@@ -54,6 +63,19 @@ fn every_example_of_the_readme_loads() {
     assert!(examples.len() >= 8, "{} examples", examples.len());
 }
 
+#[test]
+fn every_example_of_the_page_of_events_loads() {
+    let (_, route) = blocks(&read("README.md"), "toml").remove(0);
+    let environment: BTreeMap<String, String> =
+        ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let examples = blocks(&read("docs/events.md"), "toml");
+    assert!(examples.len() >= 2);
+    for (line, example) in examples {
+        let loaded = load_text(&format!("{route}\n{example}"), "gateway.toml", &environment);
+        loaded.unwrap_or_else(|report| panic!("docs/events.md:{line}:\n{report}"));
+    }
+}
+
 /// Rows `| key | salt | bucket | percentage |` of the README.
 #[test]
 fn the_published_vectors_hold() {
@@ -83,6 +105,21 @@ fn the_python_of_the_readme_computes_the_same() {
     };
     let expected = format!("{}\n", Digest::of(b"user123", b"default_salt").bucket().percentage());
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The Python of the page of events makes the token that stands below it.
+#[test]
+fn the_python_of_the_page_of_events_makes_its_token() {
+    let page = read("docs/events.md");
+    let (_, python) = blocks(&page, "python").remove(0);
+    let output = match std::process::Command::new("python3").arg("-c").arg(&python).output() {
+        Ok(output) => output,
+        Err(error) if std::env::var("CI").is_err() => return crate::skip(&format!("python3: {error}")),
+        Err(error) => panic!("python3: {error}"),
+    };
+    let token = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(token.trim().len(), 78, "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(page.contains(&format!("prints `{}`", token.trim())), "{token}");
 }
 
 #[test]
@@ -144,15 +181,17 @@ fn the_house_is_told_as_it_stands() {
 /// The codes of problems, as their two sources list them in `fn code`.
 #[test]
 fn every_error_code_is_on_a_page() {
-    for (source, page) in
-        [("src/proxy/problem.rs", "docs/errors.md"), ("src/admin/problem.rs", "docs/administration.md")]
-    {
+    for (source, page) in [
+        ("src/proxy/problem.rs", "docs/errors.md"),
+        ("src/admin/problem.rs", "docs/administration.md"),
+        ("src/events/answer.rs", "docs/events.md"),
+    ] {
         let (text, page_text) = (read(source), read(page));
         let (_, body) = text.split_once(" fn code(").unwrap();
         let (body, _) = body.split_once("\n    }\n").unwrap();
         let codes: Vec<&str> = body.split('"').skip(1).step_by(2).collect();
         assert!(codes.len() > 10, "{source}: {codes:?}");
-        for code in codes {
+        for code in codes.into_iter().filter(|code| *code != "stored") {
             assert!(page_text.contains(&format!("`{code}`")), "{page} lacks `{code}`");
         }
     }

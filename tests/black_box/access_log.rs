@@ -43,7 +43,7 @@ fn user_keys_are_hashed_and_the_same_user_has_the_same_hash() {
     let (first, again, other) = (user("alice"), user("alice"), user("bob"));
     assert_eq!(first, again);
     assert_ne!(first, other);
-    assert_eq!(first.as_str().unwrap().len(), 16);
+    assert_eq!(first.as_str().unwrap().len(), 32);
     assert!(!gateway.access_lines().iter().any(|line| line.to_string().contains("alice")));
 }
 

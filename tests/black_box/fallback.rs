@@ -8,7 +8,7 @@ use crate::support::message::Ending;
 use crate::support::upstream::{Blackhole, Refusing, ok, status};
 use crate::support::{Answer, BOUND, Conversation, Gateway, Setup, Upstream, pattern};
 
-const QUICK: &str = "timeouts = { connect = \"100ms\", first_byte = \"150ms\", idle = \"150ms\" }";
+const QUICK: &str = "timeouts = { connect = \"1s\", first_byte = \"800ms\", idle = \"800ms\" }";
 
 /// A control beside a candidate at this URL, to which everybody goes.
 fn beside(control: &Upstream, candidate: &str, keys: &str) -> Gateway {

@@ -18,6 +18,8 @@ mod bodies;
 mod body_attributes;
 mod commands;
 mod deciding;
+mod events;
+mod exposure;
 mod fallback;
 mod flags;
 mod forwarding;

@@ -83,7 +83,7 @@ fn shares_are_those_of_the_formula() {
     }
     assert_eq!(salted.routes[0].phase, ["salt"]);
     let off = between(&[("salt = \"one\"", "enabled = false")], &subjects);
-    assert_eq!(off.routes[0].phase, ["salt", "targeting"]);
+    assert_eq!(off.routes[0].phase, ["salt"]);
     assert!(off.routes[0].other_reason > 8_000);
 }
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::config::model::Match;
+use crate::config::model::{EVENTS_PATH, Events, Match};
 use crate::config::parse;
 use crate::config::view::View;
 
@@ -47,6 +47,21 @@ pub(super) fn conflicts(routes: &[(&str, View<'_>)]) {
             let (blamed, first) = if blame_other { (other_view, name) } else { (view, other_name) };
             let help = "routes differ in host, path or methods";
             blamed.error("path", format!("the same requests as route `{first}`"), help);
+        }
+    }
+}
+
+/// Warns where a route was meant to take what the gateway answers itself. A route for everything was not.
+pub(super) fn shadows(routes: &[(&str, View<'_>)], events: Option<&Events>) {
+    if !events.is_some_and(|events| events.public) {
+        return;
+    }
+    for (_, view) in routes {
+        let path = quiet(view).map_or_else(|| "/".to_owned(), |rule| rule.path);
+        let rest = EVENTS_PATH.strip_prefix(path.as_str()).filter(|_| path != "/");
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            let found = format!("`{EVENTS_PATH}` does not reach this route: `events.public` answers it");
+            view.warning("path", found, "choose another path, or take events on the administrative address alone");
         }
     }
 }

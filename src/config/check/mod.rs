@@ -6,6 +6,7 @@
 mod attribute;
 mod backend;
 mod condition;
+mod events;
 mod jwt;
 mod matches;
 mod metric;
@@ -20,8 +21,8 @@ mod targets;
 use std::path::PathBuf;
 
 use super::model::{
-    Admin, Attribute, Backend, Config, ContextKind, Jwt, Limits, Listen, Log, Metric, Observe, Ofrep, Route, Shutdown,
-    Source,
+    Admin, Attribute, Backend, Config, ContextKind, Events, Exposure, Jwt, Limits, Listen, Log, Metric, Observe, Ofrep,
+    Route, Shutdown, Source, State,
 };
 use super::node::Node;
 use super::report::did_you_mean;
@@ -37,6 +38,9 @@ pub(super) struct Parts {
     limits: Limits,
     shutdown: Shutdown,
     log: Log,
+    state: State,
+    exposure: Option<Exposure>,
+    events: Events,
     contexts: Vec<ContextKind>,
     jwt: Option<Jwt>,
     attributes: Vec<Attribute>,
@@ -56,6 +60,9 @@ impl Parts {
             limits,
             shutdown,
             log,
+            state,
+            exposure,
+            events,
             contexts,
             jwt,
             attributes,
@@ -71,6 +78,9 @@ impl Parts {
             limits,
             shutdown,
             log,
+            state,
+            exposure,
+            events,
             contexts,
             jwt,
             attributes,
@@ -106,7 +116,9 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let limits = server::limits(&root.table("limits"));
     let shutdown = server::shutdown(&root.table("shutdown"));
     let log = server::log(&root.table("log"));
-    server::state(&root.table("state"));
+    let state = events::state(&root.table("state"));
+    let exposure = root.optional_table("exposure").map(|view| events::exposure(&view));
+    let events = events::events(&root.table("events"));
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
     let names = Names {
@@ -137,6 +149,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         );
     }
     matches::conflicts(&routes);
+    matches::shadows(&routes, events.as_ref());
     route::unused_backends(&backends, &routes);
     Some(Parts {
         listen: listen?,
@@ -146,6 +159,10 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         limits: limits?,
         shutdown: shutdown?,
         log: log?,
+        state: state?,
+        // Absent, or built without a mistake.
+        exposure: exposure.map_or(Some(None), |built| built.map(Some))?,
+        events: events?,
         contexts: contexts?,
         attributes: all(known.into_iter().map(|known| known.attribute))?,
         jwt: match jwt {

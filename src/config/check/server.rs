@@ -44,6 +44,7 @@ pub(super) fn admin(view: &View<'_>) -> Option<Admin> {
 fn token(name: &str, view: &View<'_>) -> Option<Token> {
     let role = match view.word("role") {
         Some("flags") => Some(Role::Flags),
+        Some("events") => Some(Role::Events),
         Some("viewer") => Some(Role::Viewer),
         Some("operator") => Some(Role::Operator),
         Some("admin") => Some(Role::Admin),
@@ -125,11 +126,6 @@ fn is_filter(level: &str) -> bool {
         let word = part.rsplit_once('=').map_or(part, |(_, word)| word);
         word.trim().parse::<LevelFilter>().is_ok()
     }) && level.parse::<Targets>().is_ok()
-}
-
-/// The only store there is so far is `memory`, so the word chooses nothing yet.
-pub(super) fn state(view: &View<'_>) {
-    view.word("store");
 }
 
 pub(super) fn context(name: &str, view: &View<'_>, has_jwt: bool) -> Option<ContextKind> {

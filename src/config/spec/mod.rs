@@ -5,6 +5,7 @@
 //! and the list of keys that need a restart are all made from it, so they cannot disagree.
 
 mod backends;
+mod events;
 mod jwt;
 mod metrics;
 mod routes;

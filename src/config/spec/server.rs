@@ -2,7 +2,7 @@
 
 use super::{
     ADDRESS, BOOL, CONDITION, CONSTANT, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND,
-    SECRET, TEXT, WAIT_OR_NONE, backends, duration, float, integer, jwt, metrics, routes, size, word, words,
+    SECRET, TEXT, WAIT_OR_NONE, backends, duration, events, float, integer, jwt, metrics, routes, size, word,
 };
 
 /// The whole file.
@@ -14,7 +14,14 @@ pub static ROOT: &[Key] = &[
     Key::new("limits", Kind::Table(LIMITS), "Bounds on everything that a client can send."),
     Key::new("shutdown", Kind::Table(SHUTDOWN), "How the process stops."),
     Key::new("log", Kind::Table(LOG), "Log and access log, as JSON lines."),
-    Key::new("state", Kind::Table(STATE), "Where the state of rollouts is kept."),
+    Key::new("state", Kind::Table(events::STATE), "What outlives the process: events and history."),
+    Key::new(
+        "exposure",
+        Kind::Table(events::EXPOSURE),
+        "Signed tokens that say which arm of which route a user was assigned; without this table there are none.",
+    )
+    .optional(),
+    Key::new("events", Kind::Table(events::EVENTS), "Events from browsers: `POST /v1/events` on the data listener."),
     Key::new("contexts", Kind::Named(CONTEXT), "Who asks, by kind. Without any, `user` is read from `x-user-id`."),
     Key::new("jwt", Kind::Table(jwt::JWT), "Tokens that are verified; their claims are attributes and keys.")
         .optional(),
@@ -56,8 +63,9 @@ const ADMIN: &[Key] = &[
 const TOKEN: &[Key] = &[
     Key::new(
         "role",
-        word(&["flags", "viewer", "operator", "admin"]),
-        "What it may do; each role includes the ones before it. `flags` evaluates flags and nothing else.",
+        word(&["events", "flags", "viewer", "operator", "admin"]),
+        "What it may do: `flags` evaluates flags alone, each role after it includes the ones before; `events` sends events \
+         alone, which an operator may, too.",
     )
     .required(),
     Key::new("token", SECRET, "The bearer token, at least 16 bytes.").required(),
@@ -129,14 +137,10 @@ const LOG: &[Key] = &[
     Key::new(
         "user_hash_secret",
         SECRET,
-        "Key of the hash that stands for a user in lines, at least 16 bytes; random for each process without it.",
+        "Key of the hash that stands for a user in lines and events, at least 16 bytes; without it the store keeps one.",
     ),
     Key::new("plain_user_keys", BOOL, "Write user keys as they are.").or("false"),
 ];
-
-const STATE: &[Key] =
-    &[Key::new("store", words(&["memory"], &["sqlite:", "redis:", "rediss:"]), "The store. `memory` forgets at exit.")
-        .or("memory")];
 
 const CONTEXT: &[Key] = &[
     Key::new(
@@ -162,7 +166,6 @@ const ATTRIBUTE: &[Key] = &[
     )
     .or("string"),
     Key::new("json", TEXT, BODY),
-    Key::later("jwt", "A claim of a token."),
     Key::new(
         "jwt",
         TEXT,
@@ -179,7 +182,6 @@ const SOURCE: &[Key] = &[
     Key::new("cookie", TEXT, "A cookie."),
     Key::new("query", TEXT, "A query parameter."),
     Key::new("json", TEXT, BODY),
-    Key::later("jwt", "A claim of a token."),
     Key::new(
         "jwt",
         TEXT,

@@ -50,7 +50,7 @@ fn process() {
         ("origins", "[ofrep]\ncors = [\"app.example.com\", \"https://app.example.com/\", \"*\", 1]\n"),
         ("share", "[log]\naccess_sample = 1.5\n"),
         ("level", "[log]\nlevel = \"loud\"\n"),
-        ("store that comes later", "[state]\nstore = \"sqlite:pointsman.db\"\n"),
+        ("store that comes later", "[state]\nstore = \"redis://cache\"\n"),
         ("kind without a source", "[contexts.user]\nkey = []\n"),
         ("source with two places", "[contexts.user]\nkey = [{ header = \"x-a\", cookie = \"b\" }]\n"),
         ("source that is no pointer", "[contexts.user]\nkey = [{ json = \"user/id\" }]\n"),
@@ -65,6 +65,43 @@ fn process() {
         ),
     ];
     insta::assert_snapshot!(messages(&rows, |lines| format!("{lines}{BACKENDS}{ROUTE}")));
+}
+
+#[test]
+fn events() {
+    let rows = [
+        ("a store without a file", "[state]\nstore = \"sqlite:\"\n"),
+        ("a store that nobody knows", "[state]\nstore = \"postgres://db\"\n"),
+        ("a file without its kind", "[state]\nstore = \"pointsman.db\"\n"),
+        ("bounds of the store", "[state]\nkeep_events = \"1m\"\nmax_size = \"1KiB\"\n"),
+        ("no keys at all", "[exposure]\n"),
+        ("an empty list of keys", "[exposure]\nkeys = []\n"),
+        ("a short key", "[exposure]\nkeys = [\"a long enough secret\", \"short\"]\n"),
+        ("a key that is no text", "[exposure]\nkeys = [12345678901234567]\n"),
+        (
+            "header and cookie",
+            "[exposure]\nkeys = [\"a long enough secret\"]\nheader = \"host\"\ncookie = \"a b\"\nmax_age = \"1s\"\n",
+        ),
+        ("public as text", "[events]\npublic = \"yes\"\n"),
+        (
+            "origins",
+            "[events]\norigins = [\"*\", \"shop.example\", \"https://shop.example/\", \"ftp://shop.example\", \"https://u@shop.example\"]\n",
+        ),
+        ("rates", "[events]\nevents_per_second = 0\nburst = 0\n"),
+    ];
+    insta::assert_snapshot!(messages(&rows, |lines| format!("{lines}{BACKENDS}{ROUTE}")));
+}
+
+#[test]
+fn routes_where_events_are_taken_are_told() {
+    let rows = [("/v1/events", 1), ("/v1", 1), ("/v1/events/more", 0), ("/v1/event", 0), ("/v", 0), ("/", 0)];
+    for (path, expected) in rows {
+        let route = ROUTE.replace("path = \"/\"", &format!("path = {path:?}"));
+        for (public, expected) in [(true, expected), (false, 0)] {
+            let loaded = good(&format!("[events]\npublic = {public}\n{BACKENDS}{route}"), &[]);
+            assert_eq!(loaded.warnings.len(), expected, "{path} {public}: {:?}", loaded.warnings);
+        }
+    }
 }
 
 #[test]
@@ -319,7 +356,6 @@ fn rewriting() {
         ("mistake in a table", request("template = { a = [\"{{ x }}\", \"{{ x is loud }}\"] }")),
         ("template that is no JSON", request("template = \"Answer concisely\"")),
         ("template of a wrong type", request("template = 5")),
-        ("date in a template", request("template = { when = 2026-11-21 }")),
         ("kind that there is not", request("template = { a = \"{{ contexts.usr.key }}\" }")),
         ("attribute that there is not", request("template = { a = \"{{ contexts.user.tier }}\" }")),
         ("status in a request", request("template = { a = \"{{ status }}\" }")),

@@ -28,6 +28,13 @@ fn lengths_of_time() {
         ("1 fortnight", None),
         ("99999999999999999999h", None),
         ("2d", None),
+        ("1d", Some(86_400_000)),
+        ("0d12h", Some(43_200_000)),
+        ("d", None),
+        ("-1d", None),
+        ("1.5d", None),
+        ("1d1d", None),
+        ("9999999999999d", None),
     ];
     for (typed, expected) in rows {
         let found = parse::duration(&text(typed), Duration::ZERO, Duration::from_secs(86_400)).ok();
@@ -37,7 +44,7 @@ fn lengths_of_time() {
 
 #[test]
 fn lengths_of_time_are_shown_as_they_are_typed() {
-    for shown in ["0s", "1ms", "1500ms", "30s", "5m", "24h"] {
+    for shown in ["0s", "1ms", "1500ms", "30s", "5m", "24h", "7d", "25h"] {
         let length = parse::duration(&text(shown), Duration::ZERO, Duration::MAX).unwrap();
         assert_eq!(parse::show_duration(length), shown);
     }

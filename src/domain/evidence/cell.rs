@@ -197,6 +197,10 @@ impl Cell {
         self.changed = false;
     }
 
+    pub(super) const fn stir(&mut self) {
+        self.changed = true;
+    }
+
     pub(super) const fn of(total: Sums, buckets: Vec<Sums>, times: Vec<Sketch>) -> Self {
         Self { total, buckets, times, changed: false }
     }

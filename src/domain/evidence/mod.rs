@@ -10,12 +10,14 @@
 
 mod cell;
 mod codec;
+mod naming;
 mod sample;
 
 use std::collections::BTreeMap;
 
 pub use cell::{COARSE_BUCKETS, Cell, Moments, STATISTICAL_BUCKETS, Sums};
 pub use codec::{CodecError, Kept, decode, encode};
+pub use naming::USERS;
 pub use sample::{MAX_SAMPLE, UserSample, Users};
 
 use super::Arm;
@@ -154,6 +156,20 @@ impl RouteEvidence {
                 (*key, cell.clone())
             })
             .collect()
+    }
+
+    /// Forgets that a cell was taken: what was to become of it has failed.
+    pub fn give_back(&mut self, key: CellKey) {
+        if let Some(cell) = self.cells.get_mut(&key) {
+            cell.stir();
+        }
+    }
+
+    /// Forgets that the users of a phase were taken.
+    pub fn give_back_users(&mut self, phase: Phase) {
+        if let Some(users) = self.users.get_mut(&phase) {
+            users.stir();
+        }
     }
 
     /// Phases whose users have changed since they were last taken, with the users.

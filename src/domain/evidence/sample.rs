@@ -99,6 +99,10 @@ impl UserSample {
         self.changed = false;
     }
 
+    pub(super) const fn stir(&mut self) {
+        self.changed = true;
+    }
+
     /// Its parts, for writing it down.
     pub(super) fn parts(&self) -> (u64, impl Iterator<Item = (u64, u8)> + '_) {
         (self.threshold, self.users.iter().map(|(sample, arms)| (*sample, *arms)))

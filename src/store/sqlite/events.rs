@@ -105,6 +105,12 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<u64, T
     Ok((events + entries) as u64)
 }
 
+/// Removes the oldest tenth by number; numbers that are gone already count among it.
+pub(super) fn drop_oldest(connection: &Connection) -> Result<u64, Trouble> {
+    let oldest = "SELECT min(number) + (max(number) - min(number)) / 10 FROM events";
+    Ok(connection.execute(&format!("DELETE FROM events WHERE number <= ({oldest})"), [])? as u64)
+}
+
 pub(super) fn erase_user(connection: &Connection, user: UserHash) -> Result<u64, Trouble> {
     Ok(connection.execute("DELETE FROM events WHERE user = ?1", [user.0])? as u64)
 }

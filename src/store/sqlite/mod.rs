@@ -49,11 +49,12 @@ impl Sqlite {
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         let unusable = |reason: String| OpenError::Unusable { path: path.display().to_string(), reason };
         let connection = Connection::open(path).await.map_err(|error| unusable(error.to_string()))?;
-        connection.call(prepare).await.map_err(|error| match error {
-            tokio_rusqlite::Error::Error(Unprepared::Newer { found, known }) => {
+        connection.call(prepare).await.map_err(|error| {
+            if let tokio_rusqlite::Error::Error(Unprepared::Newer { found, known }) = error {
                 OpenError::Newer { path: path.display().to_string(), found, known }
+            } else {
+                unusable(error.to_string())
             }
-            other => unusable(other.to_string()),
         })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(path, flags).await.map_err(|error| unusable(error.to_string()))?;
@@ -77,9 +78,12 @@ impl Sqlite {
             let transaction = connection.transaction()?;
             job(&transaction)
         });
-        read.await.map_err(|error| match error {
-            tokio_rusqlite::Error::Error(trouble) => trouble.into(),
-            other => Failure::Unavailable(other.to_string()),
+        read.await.map_err(|error| {
+            if let tokio_rusqlite::Error::Error(trouble) = error {
+                trouble.into()
+            } else {
+                Failure::Unavailable(error.to_string())
+            }
         })
     }
 }
@@ -165,6 +169,10 @@ impl Store for Sqlite {
 
     async fn prune(&self, before: Timestamp) -> Result<u64, Failure> {
         self.writer.write(0, move |connection| events::prune(connection, before)).await
+    }
+
+    async fn drop_oldest(&self) -> Result<u64, Failure> {
+        self.writer.write(0, events::drop_oldest).await
     }
 
     async fn erase_user(&self, user: UserHash) -> Result<u64, Failure> {

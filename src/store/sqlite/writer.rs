@@ -123,7 +123,7 @@ fn commit(connection: &mut rusqlite::Connection, jobs: Vec<Waiting>) -> rusqlite
     // Who is told must find the room that it has left.
     drop(held);
     for tell in tells {
-        tell(committed.as_ref().map(|()| ()).map_err(unavailable));
+        tell(committed.as_ref().copied().map_err(unavailable));
     }
     committed
 }

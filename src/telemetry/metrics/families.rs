@@ -282,6 +282,54 @@ pub const FAMILIES: &[Family] = &[
         collect: |seen, out| out.count(&[], seen.access_dropped),
     },
     Family {
+        name: "pointsman_store_up",
+        help: "1 while the store is open and the last that was written and read could be, else 0: then events are \
+            refused, and traffic goes on.",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| out.count(&[], u64::from(seen.intake.store().is_up())),
+    },
+    Family {
+        name: "pointsman_store_size_bytes",
+        help: "Bytes of the store in use, as of the last look (every 10 seconds).",
+        kind: Gauge,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.intake.store().last_size()),
+    },
+    Family {
+        name: "pointsman_store_failures_total",
+        help: "Operations of the store that failed.",
+        kind: Counter,
+        labels: &["operation"],
+        collect: |seen, out| {
+            seen.intake.store().failures().for_each(|(operation, count)| out.count(&[operation], count));
+        },
+    },
+    Family {
+        name: "pointsman_store_pruned_total",
+        help: "Events and entries of the history that were removed because of their age (state.keep_events), or \
+            because of the store's size (state.max_size).",
+        kind: Counter,
+        labels: &["cause"],
+        collect: |seen, out| seen.intake.pruned().for_each(|(cause, count)| out.count(&[cause], count)),
+    },
+    Family {
+        name: "pointsman_events_total",
+        help: "Events by what became of them: stored, duplicate (the id is known), refused (a mistake of the sender), \
+            busy (too many, or the store's queue is full), failed (no store). A batch that cannot be read counts once.",
+        kind: Counter,
+        labels: &["result"],
+        collect: |seen, out| seen.intake.results().for_each(|(result, count)| out.count(&[result], count)),
+    },
+    Family {
+        name: "pointsman_exposure_rejected_total",
+        help: "Exposure tokens that came with events and were refused: malformed, foreign (another key or route), \
+            forged, old.",
+        kind: Counter,
+        labels: &["reason"],
+        collect: |seen, out| seen.intake.rejected().for_each(|(reason, count)| out.count(&[reason], count)),
+    },
+    Family {
         name: "pointsman_config_info",
         help: "The running configuration: its hash and its generation; always 1.",
         kind: Gauge,

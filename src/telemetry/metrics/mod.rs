@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use prometheus::TextEncoder;
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
+use crate::events::Intake;
 use crate::live::Live;
 use crate::measure::counters::HistogramTotals;
 pub use families::FAMILIES;
@@ -147,8 +148,8 @@ impl Family {
 ///
 /// # Errors
 /// When the encoder refuses a family, which a test of all families rules out.
-pub fn render(live: &Live, access_dropped: u64) -> prometheus::Result<String> {
-    let observation = Observation::of(live, access_dropped);
+pub fn render(live: &Live, intake: &Intake, access_dropped: u64) -> prometheus::Result<String> {
+    let observation = Observation::of(live, intake, access_dropped);
     let families: Vec<_> = FAMILIES.iter().filter_map(|family| family.observe(&observation)).collect();
     TextEncoder::new().encode_to_string(&families)
 }

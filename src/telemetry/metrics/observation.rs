@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::domain::breaker::Millis;
+use crate::events::Intake;
 use crate::live::{Jwks, Live, ReloadStatus, Snapshot};
 use crate::measure::RouteTotals;
 use crate::measure::counters::{Counter, WorkerCounters};
@@ -13,6 +14,7 @@ use crate::measure::counters::{Counter, WorkerCounters};
 #[derive(Debug)]
 pub struct Observation<'a> {
     pub(super) live: &'a Live,
+    pub(super) intake: &'a Intake,
     pub(super) snapshot: Arc<Snapshot>,
     /// In the order of the snapshot's routes.
     pub(super) totals: Vec<RouteTotals>,
@@ -26,12 +28,13 @@ pub struct Observation<'a> {
 impl<'a> Observation<'a> {
     /// Looks at everything.
     #[must_use]
-    pub fn of(live: &'a Live, access_dropped: u64) -> Self {
+    pub fn of(live: &'a Live, intake: &'a Intake, access_dropped: u64) -> Self {
         let snapshot = live.snapshot();
         let totals = snapshot.routes.iter().map(|route| route.totals()).collect();
         let reloads = live.reloads().clone();
         let (now, uptime) = (clock::now_millis(), clock::uptime());
-        Self { live, snapshot, totals, reloads, access_dropped, now, uptime, resident_bytes: resident_bytes() }
+        let resident_bytes = resident_bytes();
+        Self { live, intake, snapshot, totals, reloads, access_dropped, now, uptime, resident_bytes }
     }
 
     /// The published keys, where there is a place to fetch them from.

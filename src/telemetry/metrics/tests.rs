@@ -62,7 +62,9 @@ fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
 
 fn text() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    render(&exercised(&runtime), 7).unwrap()
+    let live = exercised(&runtime);
+    let intake = Intake::new(Arc::clone(&live), Arc::default());
+    render(&live, &intake, 7).unwrap()
 }
 
 #[test]
@@ -102,6 +104,10 @@ fn values_are_those_of_the_gateway() {
         r#"pointsman_config_reloads_total{result="applied",trigger="watch"} 2"#,
         "pointsman_config_restart_required 1",
         "pointsman_ready 1",
+        "pointsman_store_up 0",
+        r#"pointsman_store_failures_total{operation="append_events"} 0"#,
+        r#"pointsman_events_total{result="stored"} 0"#,
+        r#"pointsman_exposure_rejected_total{reason="forged"} 0"#,
     ];
     for row in rows {
         assert!(text.lines().any(|line| line == row), "{row}\n{text}");

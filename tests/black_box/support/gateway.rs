@@ -27,12 +27,14 @@ pub(crate) struct Setup {
     access_sample: f64,
     plain_users: bool,
     environment: Vec<(String, String)>,
+    file_limit_kib: Option<u32>,
 }
 
 impl Setup {
     /// A gateway with this file, to which listeners and log are added. Top-level keys may be dotted.
     pub(crate) fn new(toml: impl Into<String>) -> Self {
-        Self { toml: toml.into(), threads: 1, access_sample: 1.0, plain_users: true, environment: Vec::new() }
+        let (environment, file_limit_kib) = (Vec::new(), None);
+        Self { toml: toml.into(), threads: 1, access_sample: 1.0, plain_users: true, environment, file_limit_kib }
     }
 
     /// A gateway with one route, `all`, that takes everything, with these keys.
@@ -82,6 +84,12 @@ impl Setup {
         self
     }
 
+    /// No file of its can grow beyond this, as on a disk that is full; see [`Gateway::lift_file_limit`].
+    pub(crate) const fn file_limit_kib(mut self, kib: u32) -> Self {
+        self.file_limit_kib = Some(kib);
+        self
+    }
+
     fn file(&self, ports: &[Port; 3]) -> String {
         let [listen, observe, admin] = ports.each_ref().map(|port| port.number);
         format!(
@@ -107,7 +115,7 @@ impl Setup {
     pub(crate) fn start(self) -> Gateway {
         for _ in 0..TRIES {
             let ports = [Port::free(), Port::free(), Port::free()];
-            if let Some(gateway) = Gateway::try_start(self.file(&ports), ports, &self.environment) {
+            if let Some(gateway) = Gateway::try_start(&self, ports) {
                 return gateway;
             }
         }
@@ -140,40 +148,45 @@ impl Port {
     }
 }
 
+/// Access lines as they come in.
+type Lines = Arc<Mutex<Vec<Value>>>;
+/// A text as it comes in.
+type Text = Arc<Mutex<String>>;
+
 /// A running gateway; it is killed when this is dropped.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) file: PathBuf,
     child: Child,
-    access: Arc<Mutex<Vec<Value>>>,
-    stderr: Arc<Mutex<String>>,
+    access: Lines,
+    stderr: Text,
     ports: [Port; 3],
     _folder: TempDir,
 }
 
 impl Gateway {
-    fn try_start(toml: String, ports: [Port; 3], environment: &[(String, String)]) -> Option<Self> {
+    fn try_start(setup: &Setup, ports: [Port; 3]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
-        fs::write(&file, toml).unwrap();
-        let mut child = command(&file)
-            .envs(environment.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let access = collect_access(child.stdout.take().unwrap());
-        let stderr = collect_text(child.stderr.take().unwrap());
+        fs::write(&file, setup.file(&ports)).unwrap();
+        let mut command = setup.file_limit_kib.map_or_else(|| command(&file), |kib| limited_command(&file, kib));
+        let (child, access, stderr) = spawn(command.envs(setup.environment.iter().cloned()));
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0].number));
         let mut gateway = Self { address, file, child, access, stderr, ports, _folder: folder };
+        gateway.await_listening().then_some(gateway)
+    }
+
+    /// Whether it listens in the end; not so if another process has taken one of its ports.
+    fn await_listening(&mut self) -> bool {
+        let address = self.address;
+        let gateway = self;
         let started = eventually("the gateway accepts", || match gateway.child.try_wait().unwrap() {
             Some(status) => Some(Err(status)),
             None => TcpStream::connect(address).ok().map(Ok),
         });
         match started {
-            Ok(_connected) => Some(gateway),
-            Err(_) if gateway.stderr().contains("cannot listen on") => None,
+            Ok(_connected) => true,
+            Err(_) if gateway.stderr().contains("cannot listen on") => false,
             Err(status) => panic!("the gateway ended with {status}: {}", gateway.stderr()),
         }
     }
@@ -183,6 +196,31 @@ impl Gateway {
         format!("http://127.0.0.1:{}", self.ports[2].number)
     }
 
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again with what its file says now, after it has ended.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        (self.child, self.access, self.stderr) = spawn(&mut command(&self.file));
+        assert!(self.await_listening(), "{}", self.stderr());
+    }
+
+    /// Lifts [`Setup::file_limit_kib`].
+    pub(crate) fn lift_file_limit(&self) {
+        let id = self.child.id().to_string();
+        let lifted = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited"]).status().unwrap();
+        assert!(lifted.success(), "prlimit: {lifted}");
+    }
+
+    /// A file beside its configuration.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.file.with_file_name(name)
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
     }
@@ -190,6 +228,17 @@ impl Gateway {
     /// Where operators connect.
     pub(crate) fn admin(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports[2].number))
+    }
+
+    /// A connection to the administrative address.
+    pub(crate) fn admin_client(&self) -> Client {
+        Client::connect(self.admin())
+    }
+
+    /// The value of a sample that is there; see [`Gateway::metric`].
+    #[track_caller]
+    pub(crate) fn count(&self, sample: &str) -> f64 {
+        self.metric(sample).unwrap_or_else(|| panic!("no {sample}"))
     }
 
     /// One GET on a connection of its own.
@@ -313,7 +362,24 @@ pub(crate) fn command(file: &std::path::Path) -> Command {
     command
 }
 
-fn collect_access(stdout: ChildStdout) -> Arc<Mutex<Vec<Value>>> {
+/// The same, with a bound on the size of its files that writing over is an error and no signal.
+fn limited_command(file: &std::path::Path, kib: u32) -> Command {
+    let script = format!("trap '' XFSZ; ulimit -S -f {kib}; exec \"$0\" run -c \"$1\"");
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_pointsman")]).arg(file).env_clear();
+    command
+}
+
+/// A process and what it says.
+fn spawn(command: &mut Command) -> (Child, Lines, Text) {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let access = collect_access(child.stdout.take().unwrap());
+    let stderr = collect_text(child.stderr.take().unwrap());
+    (child, access, stderr)
+}
+
+fn collect_access(stdout: ChildStdout) -> Lines {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let collected = Arc::clone(&lines);
     thread::spawn(move || {
@@ -326,7 +392,7 @@ fn collect_access(stdout: ChildStdout) -> Arc<Mutex<Vec<Value>>> {
     lines
 }
 
-fn collect_text(mut stderr: ChildStderr) -> Arc<Mutex<String>> {
+fn collect_text(mut stderr: ChildStderr) -> Text {
     let text = Arc::new(Mutex::new(String::new()));
     let collected = Arc::clone(&text);
     thread::spawn(move || {
