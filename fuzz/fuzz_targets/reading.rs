@@ -17,7 +17,7 @@ static ALLOCATOR: Cap<System> = Cap::new(System, 256 << 20);
 
 const FORMATS: [Format; 3] = [Format::Json, Format::EventStream, Format::JsonLines];
 /// Most places where half a document is put in.
-const MAX_HALVES: usize = 5;
+const MAX_HALVES: usize = 3;
 
 fn numbers() -> Vec<Number> {
     let rows = [("/score", Kind::Value), ("/n", Kind::Count), ("/a/0/b", Kind::Occurrence)];

@@ -49,7 +49,12 @@ impl Pointer {
     pub fn may_be_in(&self, text: &[u8]) -> bool {
         let plain = |step: &&str| step.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         // What may be an index or be written with escapes is not looked for.
-        self.0.iter().rev().map(|step| &**step).find(plain).is_none_or(|step| memchr::memmem::find(text, step.as_bytes()).is_some())
+        self.0
+            .iter()
+            .rev()
+            .map(|step| &**step)
+            .find(plain)
+            .is_none_or(|step| memchr::memmem::find(text, step.as_bytes()).is_some())
     }
 
     /// The value that it points to; `None` if there is none.

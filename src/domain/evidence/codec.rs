@@ -133,5 +133,7 @@ fn put_sums(bytes: &mut Vec<u8>, sums: &Sums) {
 fn sums(bytes: &mut &[u8]) -> Result<Sums, CodecError> {
     let mut number = || bytes.try_get_f64_le().ok().filter(|number| number.is_finite()).ok_or(CodecError);
     let sums = Sums { count: number()?, sum: number()?, squares: number()? };
-    if sums.count < 0.0 || sums.squares < 0.0 { Err(CodecError) } else { Ok(sums) }
+    // Counts are whole: what is nearly zero would be a mean without bounds.
+    let is_sound = sums.count >= 0.0 && sums.count.fract() == 0.0 && sums.squares >= 0.0;
+    if is_sound { Ok(sums) } else { Err(CodecError) }
 }
