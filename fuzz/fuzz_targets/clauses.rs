@@ -1,14 +1,21 @@
 //! Any condition is compiled or refused with messages, and one that was compiled means the same to the
 //! decision and to the explanation, whatever is known of who asks.
+//!
+//! The first line is the condition, the others are the attributes in the order of the file; an empty one is missing.
 #![no_main]
 
+use std::alloc::System;
 use std::collections::BTreeMap;
 
+use cap::Cap;
 use libfuzzer_sys::fuzz_target;
 use pointsman::config::load_text;
 use pointsman::domain::condition::Fact;
 use pointsman::domain::context::Contexts;
 use pointsman::domain::decision::{Health, Reason, decide};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, 256 << 20);
 
 const FILE: &str = r#"
 [contexts.user]
@@ -28,17 +35,18 @@ control = "a"
 candidate = "a"
 "#;
 
-fuzz_target!(|data: (String, [Option<String>; 7])| {
-    let (condition, values) = data;
+fuzz_target!(|text: &str| {
+    let mut lines = text.split('\n');
+    let condition = lines.next().unwrap_or_default();
+    let values: Vec<Option<&str>> = lines.map(|line| Some(line).filter(|line| !line.is_empty())).collect();
     let loaded = match load_text(&format!("{FILE}eligible = {condition}\n"), "gateway.toml", &BTreeMap::new()) {
         Ok(loaded) => loaded,
         Err(report) => return assert!(!report.to_string().is_empty()),
     };
     let attributes = loaded.config.attributes.iter();
-    let facts: Vec<Option<Fact<'_>>> = attributes
-        .zip(&values)
-        .map(|(known, value)| value.as_deref().and_then(|text| Fact::read(known.kind, text.into())))
-        .collect();
+    let values = values.into_iter().chain(std::iter::repeat(None));
+    let facts: Vec<Option<Fact<'_>>> =
+        attributes.zip(values).map(|(known, value)| value.and_then(|text| Fact::read(known.kind, text.into()))).collect();
     for route in &loaded.config.routes {
         let contexts = Contexts { facts: &facts, ..Contexts::of_key(route.policy.split_by, "u") };
         let decision = decide(&route.policy, &contexts, &Health::WELL);

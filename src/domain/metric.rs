@@ -5,6 +5,9 @@
 
 use serde_json::Value;
 
+/// Largest measured number, of either sign: with larger ones sums of squares would overflow.
+pub const MAX_NUMBER: f64 = 1e75;
+
 /// What a metric counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -49,7 +52,7 @@ impl Kind {
             // A ratio is computed, never measured.
             Self::Ratio => false,
         };
-        (fits && number.is_finite()).then_some(number)
+        (fits && number.abs() <= MAX_NUMBER).then_some(number)
     }
 
     /// A text as this kind takes it: a number, or for an occurrence also `true` and `false`, which caches
@@ -312,7 +315,9 @@ mod tests {
             (Kind::Count, json!(["a", "b"]), Some(2.0)),
             (Kind::Value, json!(["a", "b"]), None),
             (Kind::Value, json!(null), None),
-            (Kind::Count, json!(1e300), Some(1e300)),
+            (Kind::Count, json!(1e75), Some(1e75)),
+            (Kind::Count, json!(1e76), None),
+            (Kind::Value, json!(-1e300), None),
             (Kind::Value, json!({}), None),
         ];
         for (kind, value, expected) in rows {

@@ -24,10 +24,12 @@ impl Sums {
         self.merge(&Self { count: 1.0, sum: value, squares: value * value });
     }
 
+    /// Stays finite, as what is kept has to be.
     fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum += other.sum;
-        self.squares += other.squares;
+        let add = |mine: f64, theirs: f64| (mine + theirs).clamp(f64::MIN, f64::MAX);
+        self.count = add(self.count, other.count);
+        self.sum = add(self.sum, other.sum);
+        self.squares = add(self.squares, other.squares);
     }
 
     /// The mean; `None` without values.
@@ -56,7 +58,8 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// The ratio of sums and its variance between clusters; `None` for fewer than two clusters.
+    /// The ratio of sums and its variance between clusters; `None` for fewer than two clusters
+    /// and for sums beyond 1e150.
     #[must_use]
     pub fn ratio(&self) -> Option<(f64, f64)> {
         let k = self.clusters;
@@ -67,7 +70,8 @@ impl Moments {
         let mean = self.d / k;
         // The residuals S - R D add up to zero, so their squares are all that is needed.
         let residuals = self.ss - 2.0 * ratio * self.sd + ratio * ratio * self.dd;
-        Some((ratio, residuals.max(0.0) / ((k - 1.0) * k * mean * mean)))
+        // Of what is too large to be squared, no spread is known: it is not zero.
+        residuals.is_finite().then(|| (ratio, residuals.max(0.0) / ((k - 1.0) * k * mean * mean)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cells and samples as bytes, for the store: little-endian, a version first, only what is not zero.
 //!
-//! What is read is checked like anything from outside: it becomes a whole cell, or an error.
+//! What is read is checked like anything from outside: it becomes a whole cell, or an error. There is one
+//! way of writing each: what is read would be written the same.
 
 use std::collections::BTreeMap;
 
@@ -81,12 +82,15 @@ pub fn decode(mut bytes: &[u8]) -> Result<Kept, CodecError> {
 fn cell(mut bytes: &[u8]) -> Result<Cell, CodecError> {
     let total = sums(&mut bytes)?;
     let mut buckets = Vec::new();
+    let mut last = None;
     for _ in 0..bytes.try_get_u16_le().or(Err(CodecError))? {
-        let bucket = usize::from(bytes.try_get_u16_le().or(Err(CodecError))?);
+        let bucket = usize::from(ascending(&mut last, bytes.try_get_u16_le().or(Err(CodecError))?)?);
         if buckets.is_empty() {
             buckets = vec![Sums::default(); STATISTICAL_BUCKETS];
         }
-        *buckets.get_mut(bucket).ok_or(CodecError)? = sums(&mut bytes)?;
+        let sums =
+            sums(&mut bytes).and_then(|sums| if sums == Sums::default() { Err(CodecError) } else { Ok(sums) })?;
+        *buckets.get_mut(bucket).ok_or(CodecError)? = sums;
     }
     let count = usize::from(bytes.try_get_u8().or(Err(CodecError))?);
     if !matches!(count, 0 | 1 | COARSE_BUCKETS) {
@@ -95,9 +99,10 @@ fn cell(mut bytes: &[u8]) -> Result<Cell, CodecError> {
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let mut sketch = Sketch::default();
+        let mut last = None;
         for _ in 0..bytes.try_get_u16_le().or(Err(CodecError))? {
-            let index = bytes.try_get_u16_le().or(Err(CodecError))?;
-            let count = bytes.try_get_u32_le().or(Err(CodecError))?;
+            let index = ascending(&mut last, bytes.try_get_u16_le().or(Err(CodecError))?)?;
+            let count = bytes.try_get_u32_le().ok().filter(|count| *count > 0).ok_or(CodecError)?;
             sketch.put(index, count).ok_or(CodecError)?;
         }
         times.push(sketch);
@@ -108,11 +113,17 @@ fn cell(mut bytes: &[u8]) -> Result<Cell, CodecError> {
 fn users(mut bytes: &[u8]) -> Result<UserSample, CodecError> {
     let threshold = bytes.try_get_u64_le().or(Err(CodecError))?;
     let mut users = BTreeMap::new();
+    let mut last = None;
     while bytes.has_remaining() && users.len() <= MAX_SAMPLE {
-        let sample = bytes.try_get_u64_le().or(Err(CodecError))?;
+        let sample = ascending(&mut last, bytes.try_get_u64_le().or(Err(CodecError))?)?;
         users.insert(sample, bytes.try_get_u8().or(Err(CodecError))?);
     }
     UserSample::of(threshold, users).ok_or(CodecError)
+}
+
+/// The next of a list that is written in order, each once.
+fn ascending<T: Copy + PartialOrd>(last: &mut Option<T>, next: T) -> Result<T, CodecError> {
+    if last.replace(next).is_some_and(|last| last >= next) { Err(CodecError) } else { Ok(next) }
 }
 
 fn put_sums(bytes: &mut Vec<u8>, sums: &Sums) {
@@ -122,5 +133,7 @@ fn put_sums(bytes: &mut Vec<u8>, sums: &Sums) {
 fn sums(bytes: &mut &[u8]) -> Result<Sums, CodecError> {
     let mut number = || bytes.try_get_f64_le().ok().filter(|number| number.is_finite()).ok_or(CodecError);
     let sums = Sums { count: number()?, sum: number()?, squares: number()? };
-    if sums.count < 0.0 || sums.squares < 0.0 { Err(CodecError) } else { Ok(sums) }
+    // Counts are whole: what is nearly zero would be a mean without bounds.
+    let is_sound = sums.count >= 0.0 && sums.count.fract() == 0.0 && sums.squares >= 0.0;
+    if is_sound { Ok(sums) } else { Err(CodecError) }
 }

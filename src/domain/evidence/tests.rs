@@ -101,6 +101,55 @@ fn only_what_changed_is_taken() {
     assert_eq!(evidence.take_changed_users().len(), 0);
 }
 
+#[test]
+fn there_is_one_way_of_writing_each() {
+    let sums = |count: f64| [count.to_le_bytes(), 1_f64.to_le_bytes(), 1_f64.to_le_bytes()].concat();
+    let bucket = |index: u16, sums: &[u8]| [&index.to_le_bytes()[..], sums].concat();
+    let cell = |buckets: &[Vec<u8>], times: &[u8]| {
+        let count = (buckets.len() as u16).to_le_bytes();
+        [b"\x01c", &sums(2.0)[..], &count, &buckets.concat(), times].concat()
+    };
+    let sketch = |counts: &[(u16, u32)]| {
+        let counts = counts.iter().flat_map(|(index, count)| [&index.to_le_bytes()[..], &count.to_le_bytes()].concat());
+        [&[1, 2, 0][..], &counts.collect::<Vec<u8>>()].concat()
+    };
+    let users = |samples: [u64; 2]| {
+        let samples = samples.into_iter().flat_map(|sample| [&sample.to_le_bytes()[..], &[1]].concat());
+        [&b"\x01u"[..], &u64::MAX.to_le_bytes(), &samples.collect::<Vec<u8>>()].concat()
+    };
+    let rows = [
+        (cell(&[bucket(1, &sums(1.0)), bucket(2, &sums(1.0))], &[0]), true),
+        (cell(&[bucket(2, &sums(1.0)), bucket(1, &sums(1.0))], &[0]), false),
+        (cell(&[bucket(1, &sums(1.0)), bucket(1, &sums(1.0))], &[0]), false),
+        (cell(&[bucket(1, &[0; 24])], &[0]), false),
+        (cell(&[bucket(1, &sums(0.5))], &[0]), false),
+        (cell(&[bucket(1, &sums(5e-324))], &[0]), false),
+        (cell(&[bucket(1, &sums(-1.0))], &[0]), false),
+        (cell(&[], &sketch(&[(3, 1), (4, 1)])), true),
+        (cell(&[], &sketch(&[(4, 1), (3, 1)])), false),
+        (cell(&[], &sketch(&[(3, 1), (4, 0)])), false),
+        (users([1, 2]), true),
+        (users([2, 1]), false),
+        (users([1, 1]), false),
+    ];
+    for (row, (bytes, is_written_so)) in rows.into_iter().enumerate() {
+        assert_eq!(decode(&bytes).map(|kept| encode(&kept)).ok(), is_written_so.then_some(bytes), "row {row}");
+    }
+}
+
+#[test]
+fn large_numbers_stay_readable_and_have_no_spread_of_zero() {
+    let mut cell = of(&[(1, 1e200), (2, 1e200), (3, -1e200)]);
+    assert_eq!(cell.moments().ratio(), None);
+    let other = cell.clone();
+    cell.merge(&other);
+    let bytes = encode(&Kept::Cell(cell));
+    assert_eq!(encode(&decode(&bytes).unwrap()), bytes);
+    let most = crate::domain::metric::MAX_NUMBER;
+    let (ratio, variance) = of(&[(1, most), (2, most), (3, -most)]).moments().ratio().unwrap();
+    assert!(ratio.is_finite() && variance > 0.0 && variance.is_finite(), "{ratio} {variance}");
+}
+
 fn observations() -> impl Strategy<Value = Vec<(u16, f64)>> {
     proptest::collection::vec((0_u16..1024, 0.0_f64..1e7), 0..60)
 }

@@ -6,6 +6,8 @@ use sseer::parser::{RawEventLine, parse_line};
 
 /// Longest document in bytes: of a longer one nothing is known.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+/// Longest line in bytes, with its end.
+const MAX_LINE_BYTES: usize = MAX_DOCUMENT_BYTES + 1;
 
 /// How an answer holds documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,21 +86,27 @@ impl Documents {
             piece = rest;
             let line = self.pending.split();
             if std::mem::take(&mut self.too_long) {
-                self.event_too_long = true;
+                self.pass_over_event();
             } else {
                 self.lines(&line, tell);
             }
         }
         let whole = memchr::memrchr(b'\n', piece).map_or(0, |end| end + 1);
         let (lines, rest) = piece.split_at(whole);
-        self.lines(lines, tell);
+        if lines.len() <= MAX_DOCUMENT_BYTES {
+            self.lines(lines, tell);
+        } else {
+            for line in lines.split_inclusive(|byte| *byte == b'\n') {
+                if line.len() > MAX_LINE_BYTES { self.pass_over_event() } else { self.lines(line, tell) }
+            }
+        }
         self.hold(rest);
     }
 
     /// The body is whole.
     pub(super) fn finish(&mut self, tell: &mut impl FnMut(&[u8])) {
         let rest = self.pending.split();
-        if self.too_long {
+        if self.too_long || rest.len() > MAX_DOCUMENT_BYTES {
             return;
         }
         match self.format {
@@ -118,22 +126,21 @@ impl Documents {
             lines = rest;
             match line {
                 RawEventLine::Empty => {
-                    if std::mem::take(&mut self.event_too_long) {
-                        self.passed_over = true;
-                    } else if !self.data.is_empty() {
+                    if !std::mem::take(&mut self.event_too_long) && !self.data.is_empty() {
                         tell(&self.data);
                     }
                     self.data.clear();
                 }
                 RawEventLine::Field { field_name: b"data", field_value } => {
                     let value = field_value.unwrap_or_default();
-                    if self.data.len() + value.len() < MAX_DOCUMENT_BYTES {
+                    if self.data.len() + value.len() >= MAX_DOCUMENT_BYTES {
+                        self.pass_over_event();
+                    }
+                    if !self.event_too_long {
                         if !self.data.is_empty() {
                             self.data.extend_from_slice(b"\n");
                         }
                         self.data.extend_from_slice(value);
-                    } else {
-                        self.event_too_long = true;
                     }
                 }
                 RawEventLine::Field { .. } | RawEventLine::Comment => {}
@@ -141,8 +148,14 @@ impl Documents {
         }
     }
 
+    fn pass_over_event(&mut self) {
+        self.data = BytesMut::new();
+        self.event_too_long = self.format == Format::EventStream;
+        self.passed_over = true;
+    }
+
     fn hold(&mut self, piece: &[u8]) {
-        if self.too_long || self.pending.len() + piece.len() > MAX_DOCUMENT_BYTES {
+        if self.too_long || self.pending.len() + piece.len() > MAX_LINE_BYTES {
             self.too_long = true;
             self.passed_over = true;
             self.pending = BytesMut::new();

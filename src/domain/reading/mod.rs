@@ -152,7 +152,7 @@ impl Read {
         match usage {
             Usage::InputTokens => input.map(|count| count as f64),
             Usage::OutputTokens => output.map(|count| count as f64),
-            Usage::TotalTokens => Some((input? + output?) as f64),
+            Usage::TotalTokens => Some(input?.saturating_add(output?) as f64),
             Usage::Cost => {
                 let prices = prices?;
                 Some((input? as f64 * prices.input + output? as f64 * prices.output) / 1e6)

@@ -160,6 +160,38 @@ fn no_more_is_held_than_a_document() {
 }
 
 #[test]
+fn how_an_answer_is_cut_does_not_matter_where_documents_are_too_long() {
+    let (half, told) = ("x".repeat(MAX_DOCUMENT_BYTES / 2), r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#);
+    let rows = [
+        // A line alone, and one that would be a document without what is too long.
+        (Format::JsonLines, format!("{told}{}\n", " ".repeat(MAX_DOCUMENT_BYTES)), Tokens::default()),
+        (Format::JsonLines, format!("{told}{}", " ".repeat(MAX_DOCUMENT_BYTES - told.len())), tokens(1, 1)),
+        (Format::EventStream, format!("data: {told}\ndata: {half}{half}{half}\n\n"), Tokens::default()),
+        (Format::EventStream, format!("data: {half}{half}{half}\ndata: {told}\n\n"), Tokens::default()),
+        (Format::EventStream, format!("data: {told}\ndata: {half}\ndata: {half}\n\n"), Tokens::default()),
+        (Format::EventStream, format!("data: {half}\ndata: {half}\ndata: {told}\n\n"), Tokens::default()),
+        (Format::EventStream, format!("data: {half}{half}{half}\n\ndata: {told}\n\n"), tokens(1, 1)),
+    ];
+    for (row, (format, body, expected)) in rows.iter().enumerate() {
+        for length in [4_096, 65_537, 8 << 20] {
+            assert_eq!(read(*format, body, length, &[]).tokens, *expected, "row {row}, {length}");
+        }
+    }
+}
+
+#[test]
+fn counts_without_bounds_are_added_without_a_panic() {
+    let body = format!(
+        r#"{{"usage":{{"input_tokens":{0},"cache_read_input_tokens":{0},"output_tokens":{0},
+        "cache_creation_input_tokens":{0}}}}}"#,
+        u64::MAX
+    );
+    let read = read(Format::Json, &body, 4096, &[]);
+    assert_eq!(read.tokens, tokens(u64::MAX, u64::MAX));
+    assert_eq!(read.usage(Usage::TotalTokens, None), Some(u64::MAX as f64));
+}
+
+#[test]
 fn formats_are_told_by_their_content_type() {
     let rows = [
         ("application/json", Some(Format::Json)),

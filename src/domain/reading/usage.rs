@@ -37,7 +37,7 @@ fn input_of(usage: &Value) -> Option<u64> {
         return Some(prompt);
     }
     let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
-    let cached = cached.into_iter().filter_map(|name| first(usage, &[name])).sum::<u64>();
+    let cached = cached.into_iter().filter_map(|name| first(usage, &[name])).fold(0, u64::saturating_add);
     Some(first(usage, &["input_tokens"])?.saturating_add(cached))
 }
 

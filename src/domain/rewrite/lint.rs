@@ -1,14 +1,16 @@
 //! Mistakes that the template engine itself would only find when a request comes.
 //!
 //! Goes over the source once, without a grammar: strings, tags and the words behind `|` and `is`. What
-//! it lets pass may still fail; it is no guard against anything.
+//! it lets pass may still fail. It refuses what the engine cannot bound: `*`, which repeats texts, a slice
+//! with a step, which an empty text cannot have, and values that grow (see [`growth`](super::growth)).
 
+use super::growth::Growth;
 use super::template::Mistake;
 
 /// Filters that templates may use. Left out are those whose output can be far larger than what they
 /// are given (`replace`, `format`, `indent`, `batch`, `slice`, `zip`, `chain`) and those that switch
 /// escaping off (`safe`, `escape`).
-pub(super) const FILTERS: [&str; 37] = [
+pub(super) const FILTERS: [&str; 38] = [
     "abs",
     "attr",
     "bool",
@@ -41,6 +43,7 @@ pub(super) const FILTERS: [&str; 37] = [
     "split",
     "string",
     "sum",
+    "times",
     "title",
     "tojson",
     "trim",
@@ -89,6 +92,7 @@ pub(super) const TESTS: [&str; 34] = [
 /// Looks at a source; `quoted` says whether its text is JSON, where a value brings its own quotes.
 pub(super) fn lint(source: &str, json: bool) -> Result<(), Mistake> {
     let mut quoted = false;
+    let mut growth = Growth::default();
     let mut at = 0;
     while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
         if rest.starts_with("{{") && quoted && json {
@@ -99,32 +103,63 @@ pub(super) fn lint(source: &str, json: bool) -> Result<(), Mistake> {
                 "a value brings its own quotes: write {{ (\"text \" ~ value) }}, or make the template a table of texts",
             ));
         }
-        at += match rest.as_bytes() {
-            [b'{', b'{' | b'%', ..] => tag(source, at)?,
-            [b'{', b'#', ..] => rest.find("#}").map_or(rest.len(), |end| end + 2),
-            [b'\\', ..] if quoted => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+        let refused = |(found, help)| Mistake::at(source, at, found, help);
+        let text = match rest.as_bytes() {
+            [b'{', b'{' | b'%', ..] => {
+                let (words, length) = tag(source, at)?;
+                if words == ["raw"] && rest.starts_with("{%") {
+                    let raw = raw(&rest[length..]);
+                    growth.text(raw).map_err(refused)?;
+                    at += length + raw;
+                } else {
+                    growth.tag(&words, rest.starts_with("{%")).map_err(refused)?;
+                    at += length;
+                }
+                continue;
+            }
+            [b'{', b'#', ..] => {
+                at += rest[2..].find("#}").map_or(rest.len(), |end| 2 + end + 2);
+                continue;
+            }
+            [b'\\', b'\\' | b'"', ..] if quoted => 2,
             [b'"', ..] => {
                 quoted = !quoted;
                 1
             }
             _ => rest.chars().next().map_or(1, char::len_utf8),
         };
+        growth.text(text).map_err(refused)?;
+        at += text;
     }
     Ok(())
 }
 
-/// The length of the tag at a place. Its words are judged on the way.
-fn tag(source: &str, start: usize) -> Result<usize, Mistake> {
+/// The length of what stands before `{% endraw %}`.
+fn raw(rest: &str) -> usize {
+    let ends = |tag: &str| {
+        let tag = tag.trim_start_matches(['-', '+']).trim_start();
+        tag.strip_prefix("endraw").is_some_and(|rest| {
+            let rest = rest.trim_start();
+            rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with("%}")
+        })
+    };
+    let end = rest.match_indices("{%").find(|(at, _)| ends(&rest[at + 2..]));
+    end.map_or(rest.len(), |(at, _)| at)
+}
+
+/// The words of the tag at a place, which are judged on the way, and its length.
+fn tag(source: &str, start: usize) -> Result<(Vec<&str>, usize), Mistake> {
     let closing = if source[start..].starts_with("{{") { "}}" } else { "%}" };
     let trimmed = source[start + 2..].starts_with(['-', '+']);
     let mut at = start + 2 + usize::from(trimmed);
     let mut before = [Word::Opening, Word::Opening];
-    let mut braces = 0_usize;
+    let mut words = Vec::new();
+    // Brackets that are open, with the colons in them.
+    let mut open: Vec<(char, usize)> = Vec::new();
     while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
-        if braces == 0 && rest.starts_with(closing) {
-            let raw = source[start + 2..at].trim_matches(['-', '+', ' ']) == "raw";
-            let end = if raw { source[at..].find("endraw").map_or(source.len(), |found| at + found) } else { at + 2 };
-            return Ok(end - start);
+        let ends = rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with(closing);
+        if ends && !open.iter().any(|(bracket, _)| *bracket == '{') {
+            return Ok((words, at + rest.find(closing).unwrap_or(0) + 2 - start));
         }
         let letter = rest.chars().next().unwrap_or(' ');
         let word: &str = match letter {
@@ -132,18 +167,37 @@ fn tag(source: &str, start: usize) -> Result<usize, Mistake> {
             _ if letter.is_alphabetic() || letter == '_' => word(rest),
             _ => &rest[..letter.len_utf8()],
         };
-        match letter {
-            '{' => braces += 1,
-            '}' => braces = braces.saturating_sub(1),
-            _ => {}
-        }
+        operator(source, at, letter, &mut open)?;
         if !letter.is_whitespace() {
             judge(source, at, word, before)?;
             before = [before[1], Word::of(word)];
+            words.push(word);
         }
         at += word.len();
     }
-    Ok(source.len() - start)
+    Ok((words, source.len() - start))
+}
+
+/// Refuses what has no bounds in the engine.
+fn operator(source: &str, at: usize, letter: char, open: &mut Vec<(char, usize)>) -> Result<(), Mistake> {
+    match (letter, open.last_mut()) {
+        ('*', _) => {
+            let help = "it would also repeat a text, without bounds; for numbers: {{ x | times(2) }}";
+            return Err(Mistake::at(source, at, "`*` in a template", help));
+        }
+        (':', Some(('[', colons))) => {
+            *colons += 1;
+            if *colons > 1 {
+                return Err(Mistake::at(source, at, "a slice with a step", "`| reverse` turns a text or list around"));
+            }
+        }
+        ('[' | '{' | '(', _) => open.push((letter, 0)),
+        (']' | '}' | ')', _) => {
+            open.pop();
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// What a word means for the one behind it.

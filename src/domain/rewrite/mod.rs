@@ -5,12 +5,15 @@
 //! something that is no JSON, never without bounds, and never more of JSON's structure from a body than
 //! the template has a place for.
 
+mod engine;
+mod growth;
 mod lint;
 mod template;
 
 use serde_json::Value;
 
-pub use template::{FUEL, Given, MAX_TEMPLATE_BYTES, MAX_TEXTS, Mention, Mistake, Side, Template};
+pub use engine::FUEL;
+pub use template::{Given, MAX_TEMPLATE_BYTES, MAX_TEXTS, Mention, Mistake, Side, Template};
 
 /// What becomes of a body: the template makes a document, the merge patch has the last word.
 #[derive(Debug, Clone, Default, PartialEq)]

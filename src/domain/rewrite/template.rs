@@ -10,10 +10,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
-use minijinja::value::{Object, Rest};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
+use minijinja::value::Object;
+use minijinja::{Environment, Error, Value};
 use serde_json::Value as Json;
 
+use super::engine::{environment, is_too_large};
 use super::{Failure, lint};
 use crate::domain::Arm;
 use crate::domain::condition::Fact;
@@ -22,10 +23,6 @@ use crate::domain::condition::Fact;
 pub const MAX_TEMPLATE_BYTES: usize = 32 << 10;
 /// Most strings of a template that is a table.
 pub const MAX_TEXTS: usize = 256;
-/// Steps that rendering one string may take: about ten for each turn of a loop.
-pub const FUEL: u64 = 50_000;
-/// Deepest nesting of calls within a template.
-const RECURSION: usize = 64;
 
 /// Names that templates see beside the fields of the body.
 const NAMES: [&str; 6] = ["body", "contexts", "route", "arm", "request", "status"];
@@ -349,83 +346,6 @@ impl Rendering<'_> {
 fn told(error: &Error) -> Failure {
     let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
     Failure::Template(format!("{}{line}", error.kind()))
-}
-
-/// Bytes that placeholders have written in one rendering, those that are captured in variables among them.
-#[derive(Default)]
-struct Written(usize);
-
-/// Most bytes that placeholders write in one rendering: captured text does not pass the bounded writer.
-const MAX_WRITTEN: usize = 16 << 20;
-
-const TOO_LARGE: &str = "too large";
-
-fn too_large() -> Error {
-    Error::new(ErrorKind::WriteFailure, TOO_LARGE)
-}
-
-fn is_too_large(error: &Error) -> bool {
-    error.detail() == Some(TOO_LARGE)
-}
-
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
-    environment.set_recursion_limit(RECURSION);
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_debug(false);
-    environment.set_auto_escape_callback(
-        |name| {
-            if name.ends_with(".json") { AutoEscape::Json } else { AutoEscape::None }
-        },
-    );
-    environment.set_formatter(write_value);
-    for global in ["range", "dict", "debug", "namespace"] {
-        environment.remove_global(global);
-    }
-    for filter in
-        ["safe", "escape", "e", "replace", "indent", "batch", "slice", "zip", "chain", "pprint", "format", "join"]
-    {
-        environment.remove_filter(filter);
-    }
-    environment.add_filter("join", join);
-    environment
-}
-
-/// Writes a value as the template's kind says. `{% autoescape false %}` would let a body end a string.
-fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    let json = state.name().ends_with(".json");
-    if json != (*state.auto_escape() == AutoEscape::Json) {
-        return Err(Error::new(ErrorKind::InvalidOperation, "`autoescape` cannot be changed"));
-    }
-    let length = value.as_str().map_or(0, str::len);
-    let written = state.get_or_insert_extension(Written::default());
-    written.0 = written.0.saturating_add(length);
-    if written.0 > MAX_WRITTEN {
-        return Err(too_large());
-    }
-    minijinja::escape_formatter(out, state, value)
-}
-
-/// Items with a text between them, as Jinja's `join`, bounded: a separator can be as long as a body.
-fn join(items: &Value, separator: Option<&str>, rest: Rest<Value>) -> Result<String, Error> {
-    if !rest.is_empty() {
-        return Err(Error::new(ErrorKind::TooManyArguments, "`join` takes a separator; use `map` before it"));
-    }
-    let mut text = String::new();
-    for (index, item) in items.try_iter()?.enumerate() {
-        if index > 0 {
-            text.push_str(separator.unwrap_or_default());
-        }
-        match item.as_str() {
-            Some(item) => text.push_str(item),
-            None => text.push_str(&item.to_string()),
-        }
-        if text.len() > MAX_WRITTEN {
-            return Err(too_large());
-        }
-    }
-    Ok(text)
 }
 
 /// What names mean in a template.

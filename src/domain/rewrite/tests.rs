@@ -49,7 +49,7 @@ fn templates_make_documents() {
         ),
         (json!({"a": "{{ n }}", "b": ["{{ list }}", "n={{ n }}"]}), json!({"a": 7, "b": [["a", {"b": null}], "n=7"]})),
         (
-            json!({"a": " {{ f * 2 }} ", "b": "{{ no }}", "c": "{{ n }}{{ n }}"}),
+            json!({"a": " {{ f | times(2) }} ", "b": "{{ no }}", "c": "{{ n }}{{ n }}"}),
             json!({"a": 1.0, "b": null, "c": "77"}),
         ),
         (json!({"a": "no placeholder } {", "b": true}), json!({"a": "no placeholder } {", "b": true})),
@@ -70,7 +70,7 @@ fn templates_make_documents() {
 
 #[test]
 fn what_cannot_be_made_is_a_failure() {
-    let body = json!({"query": "x", "list": vec![1; 1000], "text": "y".repeat(100_000), "s": "a"});
+    let body = json!({"query": "x", "list": vec![1; 1000], "text": "y".repeat(100_000), "s": "a", "f": 1e300});
     let failed = |kind: &str| Failure::Template(kind.to_owned());
     let rows = [
         (json!("{{ missing }}"), failed("undefined value in line 1")),
@@ -88,6 +88,17 @@ fn what_cannot_be_made_is_a_failure() {
         (json!({"a": "{% for a in list %}{{ text }}{% endfor %}"}), Failure::TooLarge),
         (json!("{% set t %}{% for a in list %}{{ text }}{% endfor %}{% endset %}1"), Failure::TooLarge),
         (json!("{{ list | join(text) }}"), Failure::TooLarge),
+        (json!("{{ [list, list] | map('join', text[:10000]) | length }}"), Failure::TooLarge),
+        (json!("{% for x in list %}{% if text | tojson %}{% endif %}{% endfor %}1"), Failure::TooLarge),
+        (json!("{{ list | tojson(indent=1000000000) }}"), failed("too many arguments in line 1")),
+        (json!("{% set t %}{% for a in list %}{{ body }}{% endfor %}{% endset %}1"), Failure::TooLarge),
+        (
+            json!(format!(
+                "{{% set b = [{}0] %}}{{% set t %}}{{% for a in list %}}{{{{ b }}}}{{% endfor %}}{{% endset %}}1",
+                "f, ".repeat(60)
+            )),
+            Failure::TooLarge,
+        ),
         (json!("{% autoescape false %}{{ query }}{% endautoescape %}"), failed("invalid operation in line 1")),
         (json!("{{ ['a'] | map('replace', 'a', 'b') | list }}"), failed("unknown filter in line 1")),
     ];
@@ -97,6 +108,68 @@ fn what_cannot_be_made_is_a_failure() {
             continue;
         }
         assert_eq!(rendered(&template, &body), Err(expected), "{template}");
+    }
+}
+
+/// What would take memory or time far beyond the size of a body is refused when the file is loaded.
+#[test]
+fn templates_that_multiply_are_refused() {
+    let doubled = |times: usize| format!("{{% set a = body.s %}}{}", "{% set a = a ~ a %}".repeat(times));
+    let text = "x".repeat(growth::MAX_REPEATED_TEXT + 1);
+    let (product, many) = ("`*` in a template", "a value made of too many others");
+    let rows = [
+        (r#"{{ "x" * body.n }}"#.to_owned(), product),
+        ("{{ [1] * body.n }}".to_owned(), product),
+        ("{{ body.a ** 2 }}".to_owned(), product),
+        ("{{ raw }}{{ s * 2 }}".to_owned(), product),
+        ("{% raw %}endraw {#{% endraw %}{{ s * 2 }}{# #}".to_owned(), product),
+        ("{#}{% raw %}#}{{ s * 2 }}".to_owned(), product),
+        (r#""\{{ s * 2 }}""#.to_owned(), "a value within quotes"),
+        ("{{ s[::-1] }}".to_owned(), "a slice with a step"),
+        ("{{ s[a[1:]:2:2] }}".to_owned(), "a slice with a step"),
+        ("{% for x in list recursive %}{{ loop([x ~ x]) }}{% endfor %}".to_owned(), "a loop that is `recursive`"),
+        (doubled(7) + "{{ a }}", many),
+        (doubled(6) + "{{ [a, a] }}", many),
+        ("{% set a = [s, s, s, s] %}{% set b = [a, a, a, a] %}{{ [b, b, b, b] == [b] }}".to_owned(), many),
+        ("{% with a = [s, s, s, s], b = [a, a, a, a, a], c = [b, b, b, b] %}{{ c }}{% endwith %}".to_owned(), many),
+        ("{% set a, b = [s, s, s, s], [s, s, s, s] %}{% set c = [a, b, a, b] %}{{ [c, c, c] }}".to_owned(), many),
+        ("{% for x in [s, s, s, s, s, s, s, s] %}{{ [x, x, x, x, x, x, x, x, x] }}{% endfor %}".to_owned(), many),
+        ("{% set t %}{{ s }}{% endset %}{{ t ~ t ~ t ~ t ~ t }}".to_owned(), many),
+        (
+            format!("{{% set t %}}{{% for x in list %}}{text}{{% endfor %}}{{% endset %}}1"),
+            "too much text that a loop repeats into a variable",
+        ),
+    ];
+    for (template, found) in rows {
+        let mistakes = Template::compile(&json!(template), Side::Request).expect_err(&template);
+        assert_eq!(mistakes[0].1.found, found, "{template}");
+    }
+    let rows = [
+        doubled(6) + "{{ a }}",
+        "{% set role = s %}{% for m in list %}{% set line = role ~ \": \" ~ m %}{{ line }}{% endfor %}".to_owned(),
+        format!("{{% for x in list %}}{{% set t %}}{{{{ x }}}}{{% endset %}}{text}{{% endfor %}}"),
+        "{{ s[1:3] }}{{ {\"a\": 1, \"b\": 2}[\"a\"] }}".to_owned(),
+        "{% raw %}{{ a * b }}{% endraw %}".to_owned(),
+    ];
+    for template in rows {
+        compiled(&json!({ "a": format!("{template} ") }), Side::Request);
+    }
+}
+
+#[test]
+fn numbers_are_multiplied_and_nothing_else() {
+    let body = json!({"n": 3, "f": 0.5, "s": "x", "list": [1], "big": i64::MAX});
+    let rows = [
+        ("{{ n | times(2) }}", Some(json!(6))),
+        ("{{ f | times(n) }}", Some(json!(1.5))),
+        ("{{ big | times(big) }}", Some(json!(i64::MAX as f64 * i64::MAX as f64))),
+        ("{{ s | times(n) }}", None),
+        ("{{ n | times(s) }}", None),
+        ("{{ list | times(n) }}", None),
+        ("{{ n | times(n, n) }}", None),
+    ];
+    for (template, expected) in rows {
+        assert_eq!(rendered(&json!(template), &body).ok(), expected, "{template}");
     }
 }
 
@@ -168,7 +241,7 @@ fn strings_and_comments_within_tags_are_no_words() {
 
 #[test]
 fn every_filter_and_test_that_is_offered_is_there() {
-    let environment = minijinja::Environment::new();
+    let environment = engine::environment();
     let mut state = environment.empty_state();
     for filter in lint::FILTERS {
         let error = state.apply_filter(filter, &[]).err().map(|error| error.kind());
