@@ -146,9 +146,9 @@ fn each_arm_has_its_places_and_a_gate_judges_a_number_of_the_body() {
     assert_eq!(line["metrics"], json!({"quality": 0.9}), "{line}");
 }
 
-#[test]
-fn what_cannot_be_read_is_unknown_and_counted() {
-    let candidate = Upstream::scripted(|conversation| {
+/// Answers of which nothing can be read, by the path that is asked for.
+fn unreadable() -> Upstream {
+    Upstream::scripted(|conversation| {
         while let Some(seen) = conversation.request() {
             let json = "content-type: application/json\r\n";
             match seen.head.start.split(' ').nth(1).unwrap() {
@@ -162,11 +162,7 @@ fn what_cannot_be_read_is_unknown_and_counted() {
                 "/too_long" => conversation.write(json_answer(&OPENAI.replace("Hi", &"x".repeat(1 << 20)))),
                 "/empty" => conversation.write(with_fields(200, "OK", json, "")),
                 "/page" => conversation.write(with_fields(404, "Not Found", "content-type: text/html\r\n", "no")),
-                "/timeout" => {
-                    conversation.write(format!("HTTP/1.1 200 OK\r\n{json}content-length: 500\r\n\r\n{OPENAI}"));
-                    return conversation.await_departure();
-                }
-                "/client_gone" => {
+                "/timeout" | "/client_gone" => {
                     conversation.write(format!("HTTP/1.1 200 OK\r\n{json}content-length: 500\r\n\r\n{OPENAI}"));
                     return conversation.await_departure();
                 }
@@ -180,8 +176,12 @@ fn what_cannot_be_read_is_unknown_and_counted() {
                 }
             }
         }
-    });
-    let control = Upstream::saying("control");
+    })
+}
+
+#[test]
+fn what_cannot_be_read_is_unknown_and_counted() {
+    let (control, candidate) = (Upstream::saying("control"), unreadable());
     let metrics =
         [metric("tokens", "count", "usage = \"total_tokens\""), metric("n", "count", "response_json = \"/choices\"")];
     let gateway = Setup::candidate(&control.url(), &candidate.url(), "")
