@@ -180,8 +180,7 @@ fn begin_slowly(gateway: &Gateway) -> Slow {
     let mut slow: Vec<Slow> = (0..MAX_EXPORTS).map(|_| begin()).collect();
     let refused = ask(gateway, "board", "GET", "/api/v1/export", "");
     assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_exports"));
-    let stays = slow.remove(0);
-    stays
+    slow.remove(0)
 }
 
 impl Slow {
