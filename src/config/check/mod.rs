@@ -20,76 +20,19 @@ mod targets;
 
 use std::path::PathBuf;
 
-use super::model::{
-    Admin, Attribute, Backend, Config, ContextKind, Events, Exposure, Jwt, Limits, Listen, Log, Metric, Observe, Ofrep,
-    Route, Shutdown, Source, State,
-};
+use super::model::{Backend, Config, Route, Source};
 use super::node::Node;
 use super::report::did_you_mean;
 use super::view::{Context, View};
 
-/// Everything but where it came from.
+/// Everything but where it came from: hash and paths are still empty.
 #[derive(Debug)]
-pub(super) struct Parts {
-    listen: Listen,
-    observe: Observe,
-    admin: Admin,
-    ofrep: Ofrep,
-    limits: Limits,
-    shutdown: Shutdown,
-    log: Log,
-    state: State,
-    exposure: Option<Exposure>,
-    events: Events,
-    contexts: Vec<ContextKind>,
-    jwt: Option<Jwt>,
-    attributes: Vec<Attribute>,
-    metrics: Vec<Metric>,
-    backends: Vec<Backend>,
-    routes: Vec<Route>,
-}
+pub(super) struct Parts(Config);
 
 impl Parts {
     /// The whole, with the hash of and the paths to everything that was read.
     pub(super) fn with_provenance(self, hash: String, watched: Vec<PathBuf>) -> Config {
-        let Self {
-            listen,
-            observe,
-            admin,
-            ofrep,
-            limits,
-            shutdown,
-            log,
-            state,
-            exposure,
-            events,
-            contexts,
-            jwt,
-            attributes,
-            metrics,
-            backends,
-            routes,
-        } = self;
-        let mut config = Config {
-            listen,
-            observe,
-            admin,
-            ofrep,
-            limits,
-            shutdown,
-            log,
-            state,
-            exposure,
-            events,
-            contexts,
-            jwt,
-            attributes,
-            metrics,
-            backends,
-            routes,
-            hash,
-            watched,
-        };
+        let mut config = Config { hash, watched, ..self.0 };
         let in_body = |source: &Source| matches!(source, Source::Body(_));
         let read: Vec<bool> = config.routes.iter().map(|route| config.reads(route, in_body)).collect();
         config.routes.iter_mut().zip(read).for_each(|(route, read)| route.reads_body = read);
@@ -153,7 +96,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     matches::shadows(&routes, events.as_ref());
     route::unused_backends(&backends, &routes);
     metric::costs_without_prices(&metric_views, &backends);
-    Some(Parts {
+    Some(Parts(Config {
         listen: listen?,
         observe: observe?,
         admin: admin?,
@@ -174,7 +117,9 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         metrics: metrics?,
         backends: all(built)?,
         routes: all(built_routes)?,
-    })
+        hash: String::new(),
+        watched: Vec::new(),
+    }))
 }
 
 fn names<'a>(views: &[(&'a str, View<'_>)]) -> Vec<&'a str> {
