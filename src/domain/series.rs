@@ -162,6 +162,10 @@ impl Series {
             Step::Minute => (&mut self.minutes, MINUTES as i64),
             Step::Hour => (&mut self.hours, HOURS as i64),
         };
+        // Nearly everything that comes belongs to the newest slice.
+        if slices.back().is_some_and(|newest| newest.number == number) {
+            return slices.back_mut();
+        }
         let newest = slices.back().map_or(number, |slice| slice.number.max(number));
         if newest - number >= most {
             return None;

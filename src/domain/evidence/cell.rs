@@ -92,12 +92,15 @@ impl Cell {
     /// Bytes of a cell with everything.
     pub(super) const MAX_BYTES: usize = Self::BYTES_WITHOUT_TIMES + COARSE_BUCKETS * Sketch::MAX_BYTES;
 
-    pub(super) fn add(&mut self, bucket: Option<u16>, value: f64, timed: bool) {
+    /// Adds a value; tells by how many bytes that made it larger.
+    pub(super) fn add(&mut self, bucket: Option<u16>, value: f64, timed: bool) -> usize {
         self.changed = true;
         self.total.add(value);
+        let mut grown = 0;
         if let Some(bucket) = bucket.map(usize::from).filter(|bucket| *bucket < STATISTICAL_BUCKETS) {
             if self.buckets.is_empty() {
                 self.buckets = vec![Sums::default(); STATISTICAL_BUCKETS];
+                grown += STATISTICAL_BUCKETS * size_of::<Sums>();
             }
             self.buckets[bucket].add(value);
         }
@@ -105,10 +108,15 @@ impl Cell {
             if self.times.is_empty() {
                 let shared = if bucket.is_some() { COARSE_BUCKETS } else { 1 };
                 self.times = vec![Sketch::default(); shared];
+                grown += shared * size_of::<Sketch>();
             }
             let coarse = usize::from(bucket.unwrap_or(0)) % self.times.len();
-            self.times[coarse].add(value.max(0.0) as u64);
+            let sketch = &mut self.times[coarse];
+            let before = sketch.bytes();
+            sketch.add(value.max(0.0) as u64);
+            grown += sketch.bytes() - before;
         }
+        grown
     }
 
     /// Adds a value that belongs to no bucket.

@@ -83,15 +83,19 @@ pub struct RouteEvidence {
 impl RouteEvidence {
     /// Adds a value. With `timed`, its distribution is kept, too (values in microseconds).
     pub fn observe(&mut self, key: CellKey, observation: Observation, timed: bool) {
-        if !self.cells.contains_key(&key) && !self.make_room(key) {
-            self.dropped += 1;
-            return;
-        }
-        // Means are worth more than distributions: where room is short, these are left out.
-        let room = self.bytes + Cell::MAX_BYTES <= BUDGET;
         // What no hash drew, and who has no key, belongs to no bucket.
         let bucket = observation.bucket.filter(|_| key.stratum != Stratum::Fixed);
-        self.with_cell(key, |cell| cell.add(bucket, observation.value, timed && (room || cell.keeps_times())));
+        // Means are worth more than distributions: where room is short, these are left out.
+        let room = self.bytes + Cell::MAX_BYTES <= BUDGET;
+        if let Some(cell) = self.cells.get_mut(&key) {
+            let timed = timed && (room || cell.keeps_times());
+            self.bytes += cell.add(bucket, observation.value, timed);
+        } else if self.make_room(key) {
+            let cell = self.cells.entry(key).or_default();
+            self.bytes += size_of::<Cell>() + cell.add(bucket, observation.value, timed && room);
+        } else {
+            self.dropped += 1;
+        }
     }
 
     fn with_cell(&mut self, key: CellKey, change: impl FnOnce(&mut Cell)) {
