@@ -190,7 +190,7 @@ fn arm_stats(snapshot: &Snapshot, arm: Arm, measured: &BTreeMap<Measured, Cell>)
 
 fn times(cell: Option<&Cell>) -> Times {
     let Some(cell) = cell else { return Times::default() };
-    let millis = |micros: f64| micros / 1_000.0;
+    let millis = |micros: f64| micros * BuiltIn::Latency.scale();
     let sketch = cell.times();
     let quantile = |q| sketch.as_ref().and_then(|sketch| sketch.quantile(q)).map(millis);
     Times { mean: cell.total().mean().map(millis), p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99) }
@@ -201,8 +201,7 @@ fn metrics(snapshot: &Snapshot, arm: Arm, measured: &BTreeMap<Measured, Cell>) -
     for (index, metric) in snapshot.config().metrics.iter().enumerate() {
         let sums = match &metric.sources[arm.index()] {
             MetricSource::Ratio([over, under]) => {
-                let sum = |part: &MetricRef| Some(measured.get(&measured_by(snapshot, part))?.total().sum);
-                sum(over).zip(sum(under))
+                sum_of(snapshot, over, measured).zip(sum_of(snapshot, under, measured))
             }
             MetricSource::Header(_) | MetricSource::Json(_) | MetricSource::Usage(_) | MetricSource::Event(_) => {
                 let cell = measured.get(&Measured::Own(snapshot.meters.id(index)));
@@ -216,11 +215,15 @@ fn metrics(snapshot: &Snapshot, arm: Arm, measured: &BTreeMap<Measured, Cell>) -
     found
 }
 
-fn measured_by(snapshot: &Snapshot, metric: &MetricRef) -> Measured {
-    match metric {
-        MetricRef::Own(index) => Measured::Own(snapshot.meters.id(*index)),
-        MetricRef::BuiltIn(metric) => Measured::BuiltIn(*metric),
-    }
+/// The sum of a part of a ratio, in its unit.
+fn sum_of(snapshot: &Snapshot, part: &MetricRef, measured: &BTreeMap<Measured, Cell>) -> Option<f64> {
+    let (metric, scale) = match part {
+        MetricRef::Own(index) => (Measured::Own(snapshot.meters.id(*index)), 1.0),
+        // Requests stand by the arm that served here.
+        MetricRef::BuiltIn(BuiltIn::Served) => (Measured::BuiltIn(BuiltIn::Requests), 1.0),
+        MetricRef::BuiltIn(metric) => (Measured::BuiltIn(*metric), metric.scale()),
+    };
+    measured.get(&metric).map(|cell| cell.total().sum * scale)
 }
 
 fn stats_of(metric: &Metric, sum: f64, count: f64) -> MetricStats {

@@ -158,23 +158,23 @@ impl Keeper {
     fn take(&self) -> (Vec<Cell>, Vec<(u32, Taken)>) {
         let (names, routes) = (self.live.metric_names(), self.live.route_names());
         let name_of = |id: MetricId| names.get(usize::from(id.0)).map(|name| &**name);
-        let (mut cells, mut taken) = (Vec::new(), Vec::new());
-        let mut put = |route: u32, phase: Phase, part: String, bytes: Vec<u8>| {
+        let (mut changed, mut taken) = (Vec::new(), Vec::new());
+        let mut put = |route: u32, phase: Phase, part: String, kept: Option<Kept>| {
             if let Some(name) = routes.get(&route) {
                 let key = StoredKey { route: Box::from(&**name), phase: phase.0, part: part.into() };
-                cells.push(Cell { key, bytes });
+                changed.push((key, kept));
             }
         };
         let mut evidence = self.evidence.lock();
         for (route, evidence) in evidence.routes_mut() {
             for (key, cell) in evidence.take_changed() {
                 if let Some(part) = key.part(name_of) {
-                    put(route, key.phase, part, encode(&Kept::Cell(cell)));
+                    put(route, key.phase, part, Some(Kept::Cell(cell)));
                     taken.push((route, Taken::Cell(key)));
                 }
             }
             for (phase, users) in evidence.take_changed_users() {
-                put(route, phase, USERS.to_owned(), encode(&Kept::Users(users)));
+                put(route, phase, USERS.to_owned(), Some(Kept::Users(users)));
                 taken.push((route, Taken::Users(phase)));
             }
         }
@@ -183,7 +183,7 @@ impl Keeper {
                 for (arm, measured) in Arm::ALL.into_iter().zip(arms) {
                     for (metric, cell) in measured {
                         if let Some(part) = part_of(Place { slice, arm, metric }, name_of) {
-                            put(route, TIMELESS, part, encode(&Kept::Cell(cell)));
+                            put(route, TIMELESS, part, Some(Kept::Cell(cell)));
                         }
                     }
                 }
@@ -191,13 +191,15 @@ impl Keeper {
             }
             for place in series.take_expired() {
                 if let Some(part) = part_of(place, name_of) {
-                    // Nothing removes the cell.
-                    put(route, TIMELESS, part, Vec::new());
+                    put(route, TIMELESS, part, None);
                     taken.push((route, Taken::Expired(place)));
                 }
             }
         }
-        (cells, taken)
+        drop(evidence);
+        // Whoever counts waits for the copies above, and for no encoding. An empty content removes a cell.
+        let bytes = |kept: Option<Kept>| kept.as_ref().map(encode).unwrap_or_default();
+        (changed.into_iter().map(|(key, kept)| Cell { key, bytes: bytes(kept) }).collect(), taken)
     }
 
     fn give_back(&self, taken: Vec<(u32, Taken)>) {

@@ -156,6 +156,15 @@ impl BuiltIn {
         Self::ALL.into_iter().find(|metric| metric.as_str() == name)
     }
 
+    /// How many of its unit one of what is added up is: times are added up in microseconds.
+    #[must_use]
+    pub const fn scale(self) -> f64 {
+        match self {
+            Self::Latency | Self::FirstByte | Self::AttemptLatency => 1e-3,
+            Self::Requests | Self::Errors | Self::Fallbacks | Self::AttemptErrors | Self::Served => 1.0,
+        }
+    }
+
     /// What it counts.
     #[must_use]
     pub const fn kind(self) -> Kind {

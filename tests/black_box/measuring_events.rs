@@ -48,6 +48,11 @@ from = { response_header = "x-cache" }
 kind = "ratio"
 better = "higher"
 from = { ratio = ["messages", "requests"] }
+[metrics.mean_latency]
+kind = "ratio"
+better = "lower"
+unit = "ms"
+from = { ratio = ["latency", "served"] }
 "#;
 
 fn setup(candidate: &Upstream) -> Setup {
@@ -111,6 +116,8 @@ fn check(found: &Value) {
             "{name}: {found}"
         );
     }
+    let (ratio, told) = (of("mean_latency")["mean"].as_f64(), found["candidate"]["latency"]["mean"].as_f64());
+    assert!(ratio.zip(told).is_some_and(|(ratio, told)| (ratio - told).abs() < 1e-6 * told), "{found}");
     assert_eq!(found["candidate"]["requests"], 2, "{found}");
     assert_eq!(found["candidate"]["success_rate"], 1.0, "{found}");
     assert!(found["candidate"]["latency"]["p99"].as_f64().is_some_and(|millis| millis > 0.0), "{found}");

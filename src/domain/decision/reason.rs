@@ -122,6 +122,12 @@ impl Reason {
         }
     }
 
+    /// Whether one request alone is let through, to see how the candidate is.
+    #[must_use]
+    pub const fn is_probe(self) -> bool {
+        matches!(self, Self::BreakerProbe | Self::QualityProbe)
+    }
+
     /// Position in [`Reason::ALL`], for tables with one cell a reason.
     #[must_use]
     pub const fn index(self) -> usize {
