@@ -17,7 +17,7 @@ use super::problem::Problem;
 use crate::clock;
 use crate::config::model::{Metric, MetricRef, MetricSource};
 use crate::domain::Arm;
-use crate::domain::evidence::{Cell, Measured};
+use crate::domain::evidence::{Cell, Cells, Measured};
 use crate::domain::metric::{BuiltIn, Kind};
 use crate::domain::series::{HOURS, Seconds, Step};
 use crate::live::Snapshot;
@@ -126,7 +126,7 @@ pub(super) async fn page(
         }
         let sum = console.evidence.lock().series(state.id).map(|series| series.sum(step, start, end));
         let [control, candidate] = sum.unwrap_or_default();
-        let stats = |arm, measured: &BTreeMap<Measured, Cell>| arm_stats(&snapshot, arm, measured);
+        let stats = |arm, measured: &Cells| arm_stats(&snapshot, arm, measured);
         let stats = RouteStats { control: stats(Arm::Control, &control), candidate: stats(Arm::Candidate, &candidate) };
         routes.insert(definition.name.to_string(), stats);
     }
@@ -172,8 +172,8 @@ fn moment(name: &str, text: &str) -> Result<Seconds, String> {
     Ok(at.as_second())
 }
 
-fn arm_stats(snapshot: &Snapshot, arm: Arm, measured: &BTreeMap<Measured, Cell>) -> ArmStats {
-    let cell = |metric: BuiltIn| measured.get(&Measured::BuiltIn(metric));
+fn arm_stats(snapshot: &Snapshot, arm: Arm, measured: &Cells) -> ArmStats {
+    let cell = |metric: BuiltIn| measured.get(Measured::BuiltIn(metric));
     let count = |metric: BuiltIn| cell(metric).map_or(0, |cell| cell.total().count as u64);
     let mean = |metric: BuiltIn| cell(metric).and_then(|cell| cell.total().mean());
     ArmStats {
@@ -196,7 +196,7 @@ fn times(cell: Option<&Cell>) -> Times {
     Times { mean: cell.total().mean().map(millis), p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99) }
 }
 
-fn metrics(snapshot: &Snapshot, arm: Arm, measured: &BTreeMap<Measured, Cell>) -> BTreeMap<String, MetricStats> {
+fn metrics(snapshot: &Snapshot, arm: Arm, measured: &Cells) -> BTreeMap<String, MetricStats> {
     let mut found = BTreeMap::new();
     for (index, metric) in snapshot.config().metrics.iter().enumerate() {
         let sums = match &metric.sources[arm.index()] {
@@ -204,7 +204,7 @@ fn metrics(snapshot: &Snapshot, arm: Arm, measured: &BTreeMap<Measured, Cell>) -
                 sum_of(snapshot, over, measured).zip(sum_of(snapshot, under, measured))
             }
             MetricSource::Header(_) | MetricSource::Json(_) | MetricSource::Usage(_) | MetricSource::Event(_) => {
-                let cell = measured.get(&Measured::Own(snapshot.meters.id(index)));
+                let cell = measured.get(Measured::Own(snapshot.meters.id(index)));
                 cell.map(|cell| (cell.total().sum, cell.total().count))
             }
         };
@@ -216,14 +216,14 @@ fn metrics(snapshot: &Snapshot, arm: Arm, measured: &BTreeMap<Measured, Cell>) -
 }
 
 /// The sum of a part of a ratio, in its unit.
-fn sum_of(snapshot: &Snapshot, part: &MetricRef, measured: &BTreeMap<Measured, Cell>) -> Option<f64> {
+fn sum_of(snapshot: &Snapshot, part: &MetricRef, measured: &Cells) -> Option<f64> {
     let (metric, scale) = match part {
         MetricRef::Own(index) => (Measured::Own(snapshot.meters.id(*index)), 1.0),
         // Requests stand by the arm that served here.
         MetricRef::BuiltIn(BuiltIn::Served) => (Measured::BuiltIn(BuiltIn::Requests), 1.0),
         MetricRef::BuiltIn(metric) => (Measured::BuiltIn(*metric), metric.scale()),
     };
-    measured.get(&metric).map(|cell| cell.total().sum * scale)
+    measured.get(metric).map(|cell| cell.total().sum * scale)
 }
 
 fn stats_of(metric: &Metric, sum: f64, count: f64) -> MetricStats {

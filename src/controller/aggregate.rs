@@ -3,11 +3,11 @@
 //! Comparisons of users' experience go by the arm that was *assigned*; health goes by the arm that was
 //! *tried*; load goes by the arm that *served*. One process has one of these. It knows no store.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use super::by_route::ByRoute;
 use crate::config::model::{EventSource, Metric, MetricSource};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
@@ -22,8 +22,8 @@ use crate::store::{Attribution, Event};
 /// The evidence of all routes, by `RouteState::id`.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    routes: HashMap<u32, RouteEvidence>,
-    series: HashMap<u32, Series>,
+    routes: ByRoute<RouteEvidence>,
+    series: ByRoute<Series>,
 }
 
 /// The evidence, shared by the loops that fill it and the pages that read it.
@@ -80,38 +80,38 @@ impl Evidence {
     /// The evidence of a route; none before its first request.
     #[must_use]
     pub fn route(&self, route: u32) -> Option<&RouteEvidence> {
-        self.routes.get(&route)
+        self.routes.get(route)
     }
 
     /// The evidence of a route, to add to it.
     pub(super) fn route_mut(&mut self, route: u32) -> &mut RouteEvidence {
-        self.routes.entry(route).or_default()
+        self.routes.or_default(route)
     }
 
     /// All routes.
     pub fn routes(&self) -> impl Iterator<Item = (u32, &RouteEvidence)> {
-        self.routes.iter().map(|(route, evidence)| (*route, evidence))
+        self.routes.iter()
     }
 
     /// All routes, to take what has changed.
     pub(super) fn routes_mut(&mut self) -> impl Iterator<Item = (u32, &mut RouteEvidence)> {
-        self.routes.iter_mut().map(|(route, evidence)| (*route, evidence))
+        self.routes.iter_mut()
     }
 
     /// What a route did over time; nothing before its first request.
     #[must_use]
     pub fn series(&self, route: u32) -> Option<&Series> {
-        self.series.get(&route)
+        self.series.get(route)
     }
 
     /// What a route did over time, to add to it.
     pub(super) fn series_mut(&mut self, route: u32) -> &mut Series {
-        self.series.entry(route).or_default()
+        self.series.or_default(route)
     }
 
     /// What all routes did, to take what has changed.
     pub(super) fn all_series_mut(&mut self) -> impl Iterator<Item = (u32, &mut Series)> {
-        self.series.iter_mut().map(|(route, series)| (*route, series))
+        self.series.iter_mut()
     }
 
     /// Counts one event for every metric that is made of such events.
@@ -136,7 +136,7 @@ impl Evidence {
             return;
         }
         self.note(record, now);
-        let evidence = self.routes.entry(record.route).or_default();
+        let evidence = self.routes.or_default(record.route);
         let stratum = stratum(record.randomised.map(|percent| percent.get()), record.rule);
         let mut observe = |arm: Arm, metric: Measured, value: f64, timed: bool| {
             let key = CellKey { phase: record.phase, stratum, arm, metric };

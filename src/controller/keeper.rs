@@ -181,9 +181,9 @@ impl Keeper {
         for (route, series) in evidence.all_series_mut() {
             for (slice, arms) in series.take_changed() {
                 for (arm, measured) in Arm::ALL.into_iter().zip(arms) {
-                    for (metric, cell) in measured {
+                    for (metric, cell) in measured.iter() {
                         if let Some(part) = part_of(Place { slice, arm, metric }, name_of) {
-                            put(route, TIMELESS, part, Some(Kept::Cell(cell)));
+                            put(route, TIMELESS, part, Some(Kept::Cell(cell.clone())));
                         }
                     }
                 }

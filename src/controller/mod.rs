@@ -4,6 +4,7 @@
 //! It runs a few times a second beside the traffic and never in its way.
 
 pub mod aggregate;
+mod by_route;
 pub mod keeper;
 pub mod windows;
 

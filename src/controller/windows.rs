@@ -1,8 +1,8 @@
 //! The last minutes of every route, by arm, and the quality gates that judge them.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use super::by_route::ByRoute;
 use crate::config::model::MetricIndex;
 use crate::domain::Arm;
 use crate::domain::breaker::Millis;
@@ -17,7 +17,7 @@ pub const SHOWN: Duration = Duration::from_secs(300);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Windows {
-    routes: HashMap<u32, RouteWindows>,
+    routes: ByRoute<RouteWindows>,
 }
 
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl RouteSummary {
 impl Windows {
     /// Fits a route's gate to its settings: unchanged settings change nothing, another metric begins anew.
     pub(super) fn configure(&mut self, route: u32, wanted: Option<(MetricIndex, &quality::Settings)>) {
-        let windows = self.routes.entry(route).or_default();
+        let windows = self.routes.or_default(route);
         windows.gate = match (windows.gate.take(), wanted) {
             (_, None) => None,
             (Some((metric, settings, gate)), Some(wanted)) if (metric, &settings) == wanted => {
@@ -113,7 +113,7 @@ impl Windows {
     }
 
     pub(super) fn record(&mut self, record: &Record) {
-        let windows = self.routes.entry(record.route).or_default();
+        let windows = self.routes.or_default(record.route);
         windows.arms[record.served.index()].at(record.at).requests += 1;
         for attempt in record.attempts.iter().flatten() {
             windows.attempt(attempt, record.at);
@@ -122,7 +122,7 @@ impl Windows {
 
     /// Judges a route's gate; a route without one is open.
     pub(super) fn judge(&mut self, route: u32, now: Millis) -> Position {
-        let gate = self.routes.get_mut(&route).and_then(|windows| windows.gate.as_mut());
+        let gate = self.routes.get_mut(route).and_then(|windows| windows.gate.as_mut());
         gate.map_or(Position::Open, |(_, _, gate)| {
             gate.evaluate(now);
             gate.position()
@@ -130,7 +130,7 @@ impl Windows {
     }
 
     pub(super) fn summary(&mut self, route: u32, now: Millis) -> RouteSummary {
-        let Some(windows) = self.routes.get_mut(&route) else { return RouteSummary::default() };
+        let Some(windows) = self.routes.get_mut(route) else { return RouteSummary::default() };
         let [control, candidate] = &mut windows.arms;
         RouteSummary { control: summary(&control.total(now)), candidate: summary(&candidate.total(now)) }
     }

@@ -4,10 +4,10 @@
 //! sums and the distribution of times are kept. By the arm that served, and for attempts by the arm that
 //! was tried. Times are passed in as seconds since 1970.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::Arm;
-use super::evidence::{Cell, Measured};
+use super::evidence::{Cell, Cells, Measured};
 
 /// Seconds since 1970.
 pub type Seconds = i64;
@@ -57,7 +57,7 @@ impl Step {
 }
 
 /// What was measured of both arms, by `Arm::index`.
-pub type ByArm = [BTreeMap<Measured, Cell>; 2];
+pub type ByArm = [Cells; 2];
 
 /// One stretch of time.
 #[derive(Debug, Clone, Default)]
@@ -71,10 +71,26 @@ struct Slice {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Series {
+    /// What was measured in the newest minute and is in no slice yet: a request adds to one place, not two.
+    pending: Option<Pending>,
     minutes: VecDeque<Slice>,
     hours: VecDeque<Slice>,
     /// What is too old to be kept and was not told of yet.
     expired: Vec<Place>,
+}
+
+/// Values of one minute.
+#[derive(Debug, Default)]
+struct Pending {
+    minute: i64,
+    arms: ByArm,
+}
+
+impl Pending {
+    /// The slice of a step that it belongs to.
+    const fn number(&self, step: Step) -> i64 {
+        (self.minute * Step::Minute.seconds()).div_euclid(step.seconds())
+    }
 }
 
 /// Names one slice.
@@ -94,9 +110,34 @@ pub struct Place {
 impl Series {
     /// Counts a value that was measured at a time. With `timed`, its distribution is kept, too.
     pub fn observe(&mut self, at: Seconds, arm: Arm, metric: Measured, value: f64, timed: bool) {
+        let minute = at.div_euclid(Step::Minute.seconds());
+        if self.pending.as_ref().is_none_or(|pending| pending.minute < minute) {
+            self.settle();
+            // The slices have to be there: they tell what is too old.
+            for step in Step::ALL {
+                self.slice((step, at.div_euclid(step.seconds())));
+            }
+            self.pending = Some(Pending { minute, ..Pending::default() });
+        }
+        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.minute == minute) {
+            pending.arms[arm.index()].or_default(metric).observe(value, timed);
+            return;
+        }
+        // What comes late goes where it belongs.
         for step in Step::ALL {
             if let Some(slice) = self.slice((step, at.div_euclid(step.seconds()))) {
-                slice.arms[arm.index()].entry(metric).or_default().observe(value, timed);
+                slice.arms[arm.index()].or_default(metric).observe(value, timed);
+                slice.changed = true;
+            }
+        }
+    }
+
+    /// Puts what is pending into its slices.
+    fn settle(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        for step in Step::ALL {
+            if let Some(slice) = self.slice((step, pending.number(step))) {
+                slice.arms.iter_mut().zip(&pending.arms).for_each(|(all, arm)| all.join(arm));
                 slice.changed = true;
             }
         }
@@ -110,19 +151,18 @@ impl Series {
             Step::Hour => &self.hours,
         };
         let mut sum = ByArm::default();
-        let within = |slice: &&Slice| (start..end).contains(&(slice.number * step.seconds()));
-        for slice in slices.iter().filter(within) {
-            for (all, arm) in sum.iter_mut().zip(&slice.arms) {
-                for (metric, cell) in arm {
-                    all.entry(*metric).or_default().join(cell);
-                }
-            }
+        let slices = slices.iter().map(|slice| (slice.number, &slice.arms));
+        let pending = self.pending.iter().map(|pending| (pending.number(step), &pending.arms));
+        let within = |number: i64| (start..end).contains(&(number * step.seconds()));
+        for (_, arms) in slices.chain(pending).filter(|(number, _)| within(*number)) {
+            sum.iter_mut().zip(arms).for_each(|(all, arm)| all.join(arm));
         }
         sum
     }
 
     /// Slices that have changed since they were last taken, with what was measured in them.
     pub fn take_changed(&mut self) -> Vec<(SliceName, ByArm)> {
+        self.settle();
         let minutes = self.minutes.iter_mut().map(|slice| (Step::Minute, slice));
         let all = minutes.chain(self.hours.iter_mut().map(|slice| (Step::Hour, slice)));
         all.filter_map(|(step, slice)| {
@@ -133,6 +173,7 @@ impl Series {
 
     /// What has become too old since this was last asked.
     pub fn take_expired(&mut self) -> Vec<Place> {
+        self.settle();
         std::mem::take(&mut self.expired)
     }
 
@@ -151,7 +192,7 @@ impl Series {
     /// Adds what was kept of a slice. What is too old expires at once.
     pub fn restore(&mut self, place: Place, cell: &Cell) {
         match self.slice(place.slice) {
-            Some(slice) => slice.arms[place.arm.index()].entry(place.metric).or_default().join(cell),
+            Some(slice) => slice.arms[place.arm.index()].or_default(place.metric).join(cell),
             None => self.expired.push(place),
         }
     }
@@ -173,7 +214,7 @@ impl Series {
         while let Some(oldest) = slices.pop_front_if(|oldest| newest - oldest.number >= most) {
             for (arm, measured) in Arm::ALL.into_iter().zip(oldest.arms) {
                 let slice = (step, oldest.number);
-                self.expired.extend(measured.into_keys().map(|metric| Place { slice, arm, metric }));
+                self.expired.extend(measured.iter().map(|(metric, _)| Place { slice, arm, metric }));
             }
         }
         let place = slices.partition_point(|slice| slice.number < number);
@@ -194,7 +235,7 @@ mod tests {
     const LATENCY: Measured = Measured::BuiltIn(BuiltIn::Latency);
 
     fn count(series: &Series, step: Step, start: Seconds, end: Seconds) -> f64 {
-        series.sum(step, start, end)[0].get(&REQUESTS).map_or(0.0, |cell| cell.total().count)
+        series.sum(step, start, end)[0].get(REQUESTS).map_or(0.0, |cell| cell.total().count)
     }
 
     #[test]
@@ -222,10 +263,11 @@ mod tests {
         let mut other = Series::default();
         let place = |slice| Place { slice, arm: Arm::Candidate, metric: LATENCY };
         for (slice, arms) in &taken {
-            other.restore(place(*slice), &arms[1][&LATENCY]);
+            other.restore(place(*slice), &arms[1].get(LATENCY).unwrap());
         }
         for step in Step::ALL {
-            let median = |series: &Series| series.sum(step, 0, 3_600)[1][&LATENCY].times().unwrap().quantile(0.5);
+            let median =
+                |series: &Series| series.sum(step, 0, 3_600)[1].get(LATENCY).unwrap().times().unwrap().quantile(0.5);
             assert_eq!(median(&other), median(&series));
             assert!((median(&series).unwrap() / 50_000.0 - 1.0).abs() < 0.011);
         }

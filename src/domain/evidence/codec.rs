@@ -3,8 +3,6 @@
 //! What is read is checked like anything from outside: it becomes a whole cell, or an error. There is one
 //! way of writing each: what is read would be written the same.
 
-use std::collections::BTreeMap;
-
 use bytes::{Buf, BufMut as _};
 
 use super::super::sketch::Sketch;
@@ -112,11 +110,11 @@ fn cell(mut bytes: &[u8]) -> Result<Cell, CodecError> {
 
 fn users(mut bytes: &[u8]) -> Result<UserSample, CodecError> {
     let threshold = bytes.try_get_u64_le().or(Err(CodecError))?;
-    let mut users = BTreeMap::new();
+    let mut users = Vec::new();
     let mut last = None;
     while bytes.has_remaining() && users.len() <= MAX_SAMPLE {
         let sample = ascending(&mut last, bytes.try_get_u64_le().or(Err(CodecError))?)?;
-        users.insert(sample, bytes.try_get_u8().or(Err(CodecError))?);
+        users.push((sample, bytes.try_get_u8().or(Err(CodecError))?));
     }
     UserSample::of(threshold, users).ok_or(CodecError)
 }

@@ -9,6 +9,7 @@
 //! in a cell with buckets; memory stays within [`BUDGET`].
 
 mod cell;
+mod cells;
 mod codec;
 mod naming;
 mod sample;
@@ -16,6 +17,7 @@ mod sample;
 use std::collections::BTreeMap;
 
 pub use cell::{COARSE_BUCKETS, Cell, Moments, STATISTICAL_BUCKETS, Sums};
+pub use cells::Cells;
 pub use codec::{CodecError, Kept, decode, encode};
 pub use naming::USERS;
 pub use sample::{MAX_SAMPLE, UserSample, Users};
@@ -69,10 +71,39 @@ pub struct Observation {
     pub value: f64,
 }
 
+/// What was measured in one phase of users of one stratum.
+#[derive(Debug)]
+struct Stretch {
+    phase: Phase,
+    stratum: Stratum,
+    arms: [Cells; 2],
+}
+
+impl Stretch {
+    fn cells(&self) -> impl Iterator<Item = (CellKey, &Cell)> {
+        let (phase, stratum) = (self.phase, self.stratum);
+        let arms = Arm::ALL.into_iter().zip(&self.arms);
+        arms.flat_map(move |(arm, cells)| {
+            cells.iter().map(move |(metric, cell)| (CellKey { phase, stratum, arm, metric }, cell))
+        })
+    }
+
+    fn cells_mut(&mut self) -> impl Iterator<Item = (CellKey, &mut Cell)> {
+        let (phase, stratum) = (self.phase, self.stratum);
+        let arms = Arm::ALL.into_iter().zip(&mut self.arms);
+        arms.flat_map(move |(arm, cells)| {
+            cells.iter_mut().map(move |(metric, cell)| (CellKey { phase, stratum, arm, metric }, cell))
+        })
+    }
+}
+
 /// The evidence of one route.
 #[derive(Debug, Default)]
 pub struct RouteEvidence {
-    cells: BTreeMap<CellKey, Cell>,
+    /// In the order of phase and stratum.
+    stretches: Vec<Stretch>,
+    /// The stretch that was last added to: nearly always the next one, too.
+    last: usize,
     /// Users that were assigned, by phase.
     users: BTreeMap<Phase, UserSample>,
     bytes: usize,
@@ -87,24 +118,48 @@ impl RouteEvidence {
         let bucket = observation.bucket.filter(|_| key.stratum != Stratum::Fixed);
         // Means are worth more than distributions: where room is short, these are left out.
         let room = self.bytes + Cell::MAX_BYTES <= BUDGET;
-        if let Some(cell) = self.cells.get_mut(&key) {
+        if let Some(cell) = self.cell_mut(key) {
             let timed = timed && (room || cell.keeps_times());
-            self.bytes += cell.add(bucket, observation.value, timed);
+            let grown = cell.add(bucket, observation.value, timed);
+            self.bytes += grown;
         } else if self.make_room(key) {
-            let cell = self.cells.entry(key).or_default();
-            self.bytes += size_of::<Cell>() + cell.add(bucket, observation.value, timed && room);
+            let grown = self.or_default(key).add(bucket, observation.value, timed && room);
+            self.bytes += size_of::<Cell>() + grown;
         } else {
             self.dropped += 1;
         }
     }
 
+    /// Where the cells of a phase and stratum are, or would be.
+    fn place(&self, phase: Phase, stratum: Stratum) -> Result<usize, usize> {
+        let is_it = |stretch: &Stretch| (stretch.phase, stretch.stratum) == (phase, stratum);
+        if self.stretches.get(self.last).is_some_and(is_it) {
+            return Ok(self.last);
+        }
+        self.stretches.binary_search_by_key(&(phase, stratum), |stretch| (stretch.phase, stretch.stratum))
+    }
+
+    fn cell_mut(&mut self, key: CellKey) -> Option<&mut Cell> {
+        let place = self.place(key.phase, key.stratum).ok()?;
+        self.last = place;
+        self.stretches[place].arms[key.arm.index()].get_mut(key.metric)
+    }
+
+    fn or_default(&mut self, CellKey { phase, stratum, arm, metric }: CellKey) -> &mut Cell {
+        let place = self.place(phase, stratum).unwrap_or_else(|place| {
+            self.stretches.insert(place, Stretch { phase, stratum, arms: Default::default() });
+            place
+        });
+        self.last = place;
+        self.stretches[place].arms[arm.index()].or_default(metric)
+    }
+
     fn with_cell(&mut self, key: CellKey, change: impl FnOnce(&mut Cell)) {
-        let (before, cell) = match self.cells.get_mut(&key) {
-            Some(cell) => (cell.bytes(), cell),
-            None => (0, self.cells.entry(key).or_default()),
-        };
+        let before = self.cell(key).map_or(0, Cell::bytes);
+        let cell = self.or_default(key);
         change(cell);
-        self.bytes = self.bytes - before + cell.bytes();
+        let after = cell.bytes();
+        self.bytes = self.bytes - before + after;
     }
 
     /// Notes that a user was assigned an arm, by the user's sample.
@@ -121,13 +176,14 @@ impl RouteEvidence {
 
     /// The cells, in the order of their keys.
     pub fn cells(&self) -> impl Iterator<Item = (CellKey, &Cell)> {
-        self.cells.iter().map(|(key, cell)| (*key, cell))
+        self.stretches.iter().flat_map(Stretch::cells)
     }
 
     /// One cell.
     #[must_use]
     pub fn cell(&self, key: CellKey) -> Option<&Cell> {
-        self.cells.get(&key)
+        let place = self.place(key.phase, key.stratum).ok()?;
+        self.stretches[place].arms[key.arm.index()].get(key.metric)
     }
 
     /// The users of each phase.
@@ -153,18 +209,18 @@ impl RouteEvidence {
 
     /// Keys whose cells have changed since they were last taken, with the cells.
     pub fn take_changed(&mut self) -> Vec<(CellKey, Cell)> {
-        let changed = self.cells.iter_mut().filter(|(_, cell)| cell.is_changed());
+        let changed = self.stretches.iter_mut().flat_map(Stretch::cells_mut).filter(|(_, cell)| cell.is_changed());
         changed
             .map(|(key, cell)| {
                 cell.settle();
-                (*key, cell.clone())
+                (key, cell.clone())
             })
             .collect()
     }
 
     /// Forgets that a cell was taken: what was to become of it has failed.
     pub fn give_back(&mut self, key: CellKey) {
-        if let Some(cell) = self.cells.get_mut(&key) {
+        if let Some(cell) = self.cell_mut(key) {
             cell.stir();
         }
     }
@@ -192,8 +248,8 @@ impl RouteEvidence {
         if self.bytes + Cell::BYTES_WITHOUT_TIMES <= BUDGET {
             return true;
         }
-        let Self { cells, bytes, .. } = self;
-        for (other, cell) in cells {
+        let Self { stretches, bytes, .. } = self;
+        for (other, cell) in stretches.iter_mut().flat_map(Stretch::cells_mut) {
             if other.phase != key.phase {
                 let before = cell.bytes();
                 cell.compact();

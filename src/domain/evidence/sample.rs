@@ -5,7 +5,8 @@
 //! two processes keep the same users. (Sketches with an error of 0.8 % are too coarse for a test of the
 //! ratio of users.)
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::super::Arm;
 
@@ -17,13 +18,32 @@ pub const MAX_SAMPLE: usize = 65_536;
 pub struct UserSample {
     threshold: u64,
     /// The arms that each was assigned: bit 0 control, bit 1 candidate.
-    users: BTreeMap<u64, u8>,
+    users: HashMap<u64, u8, BuildHasherDefault<Spread>>,
     changed: bool,
+}
+
+/// Samples are slices of a digest already; but all that are kept have the same first bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 over the golden ratio, odd: Knuth, TAOCP vol. 3, 6.4.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 impl Default for UserSample {
     fn default() -> Self {
-        Self { threshold: u64::MAX, users: BTreeMap::new(), changed: false }
+        Self { threshold: u64::MAX, users: HashMap::default(), changed: false }
     }
 }
 
@@ -87,8 +107,8 @@ impl UserSample {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        // A tree holds up to 11 entries a node, half full at worst.
-        self.users.len() * 2 * size_of::<(u64, u8)>()
+        // An entry and a byte of control; a table is never more than 7/8 full and doubles.
+        self.users.capacity() * 8 / 7 * (size_of::<(u64, u8)>() + 1)
     }
 
     pub(super) const fn is_changed(&self) -> bool {
@@ -103,15 +123,17 @@ impl UserSample {
         self.changed = true;
     }
 
-    /// Its parts, for writing it down.
-    pub(super) fn parts(&self) -> (u64, impl Iterator<Item = (u64, u8)> + '_) {
-        (self.threshold, self.users.iter().map(|(sample, arms)| (*sample, *arms)))
+    /// Its parts, in order, for writing it down.
+    pub(super) fn parts(&self) -> (u64, Vec<(u64, u8)>) {
+        let mut users: Vec<_> = self.users.iter().map(|(sample, arms)| (*sample, *arms)).collect();
+        users.sort_unstable();
+        (self.threshold, users)
     }
 
     /// From the parts that were written down; `None` if they are none.
-    pub(super) fn of(threshold: u64, users: BTreeMap<u64, u8>) -> Option<Self> {
+    pub(super) fn of(threshold: u64, users: Vec<(u64, u8)>) -> Option<Self> {
         let whole = users.len() <= MAX_SAMPLE
             && users.iter().all(|(sample, arms)| *sample <= threshold && (1..=3).contains(arms));
-        whole.then_some(Self { threshold, users, changed: false })
+        whole.then(|| Self { threshold, users: users.into_iter().collect(), changed: false })
     }
 }
