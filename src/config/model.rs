@@ -6,6 +6,7 @@
 mod backends;
 mod events;
 mod metrics;
+mod rollout;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use backends::{
 };
 pub use events::{EVENTS_PATH, Events, Exposure, State, StorePlace};
 pub use metrics::{EventSource, Metric, MetricRef, MetricSource};
+pub use rollout::{Asks, Baseline, Condition, Figure, Guard, Rollout, Test};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -317,6 +319,10 @@ pub struct Route {
     pub request_headers: HeaderChanges,
     /// Changes to the response's fields.
     pub response_headers: HeaderChanges,
+    /// Who owns the percentage, and the plan.
+    pub rollout: Rollout,
+    /// What alerts, holds or rolls back, in the order of names.
+    pub guards: Vec<Guard>,
     /// The quality gate.
     pub quality_gate: Option<QualityGate>,
     /// What control answers when the candidate fails.

@@ -107,11 +107,17 @@ fn assign(policy: &Policy, contexts: &Contexts<'_>, digest: Option<&Digest>) -> 
     if let Some(arm) = contexts.override_arm {
         return Assignment::fixed(arm, Reason::Override);
     }
+    if let Some(stop) = policy.stop {
+        return Assignment::fixed(Arm::Control, Reason::of_stop(stop));
+    }
     if let Some(arm) = policy.forced {
         return Assignment::fixed(arm, Reason::Forced);
     }
     if let Some(arm) = contexts.keys.of(policy.split_by).and_then(|key| policy.targets.arm_of(key)) {
         return Assignment::fixed(arm, Reason::Target);
+    }
+    if !policy.started {
+        return Assignment::fixed(Arm::Control, Reason::NotStarted);
     }
     if let Some(reason) = barred(policy, contexts) {
         return Assignment::fixed(Arm::Control, reason);

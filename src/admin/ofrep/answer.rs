@@ -89,7 +89,7 @@ fn reason(decision: &Decision) -> &'static str {
     let drawn = decision.randomised.is_some_and(|percent| !fixed(percent));
     match decision.reason {
         Reason::Disabled => "DISABLED",
-        Reason::Forced | Reason::Pinned => "STATIC",
+        Reason::Forced | Reason::Pinned | Reason::RolledBack | Reason::NotStarted => "STATIC",
         Reason::Rollout if !drawn => "STATIC",
         Reason::Rollout | Reason::Holdout | Reason::Excluded => "SPLIT",
         Reason::Rule if drawn => "SPLIT",
@@ -98,6 +98,7 @@ fn reason(decision: &Decision) -> &'static str {
         }
         // Health, not the flag's rules, says control; and without a key nothing could be drawn.
         Reason::NoKey
+        | Reason::StateUnknown
         | Reason::BreakerOpen
         | Reason::RateLimited
         | Reason::Budget
@@ -129,7 +130,7 @@ mod tests {
             // What is said when nothing was drawn, and when it was.
             let (plain, split) = match of {
                 Reason::Disabled => ("DISABLED", "DISABLED"),
-                Reason::Forced | Reason::Pinned => ("STATIC", "STATIC"),
+                Reason::Forced | Reason::Pinned | Reason::RolledBack | Reason::NotStarted => ("STATIC", "STATIC"),
                 Reason::Rollout => ("STATIC", "SPLIT"),
                 Reason::Holdout | Reason::Excluded => ("SPLIT", "SPLIT"),
                 Reason::Rule => ("TARGETING_MATCH", "SPLIT"),
@@ -137,6 +138,7 @@ mod tests {
                     ("TARGETING_MATCH", "TARGETING_MATCH")
                 }
                 Reason::NoKey
+                | Reason::StateUnknown
                 | Reason::BreakerOpen
                 | Reason::RateLimited
                 | Reason::Budget

@@ -240,6 +240,9 @@ fn assigned(headers: &HeaderMap) -> Option<Arm> {
         | Reason::QualityProbe
         | Reason::Fallback => Some(Arm::Candidate),
         Reason::Disabled
+        | Reason::RolledBack
+        | Reason::StateUnknown
+        | Reason::NotStarted
         | Reason::Override
         | Reason::Forced
         | Reason::Target

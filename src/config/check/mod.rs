@@ -7,12 +7,14 @@ mod attribute;
 mod backend;
 mod condition;
 mod events;
+mod guard;
 mod jwt;
 mod matches;
 mod metric;
 mod policy;
 mod relations;
 mod rewrite;
+mod rollout;
 mod route;
 mod server;
 mod targeting;
@@ -80,8 +82,9 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let metric_views = metrics;
     let metrics = metric::all(&root, &metric_views);
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
+    let measured = metrics.as_deref().unwrap_or_default();
     let mut built_routes: Vec<Option<Route>> =
-        routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)).collect();
+        routes.iter().map(|(name, view)| route::route(name, view, &names, &built, measured, &mut conditions)).collect();
     relations::prerequisites(&names, &routes, &mut built_routes);
     relations::exclusive(&names, &routes, &built_routes);
     if routes.is_empty() {

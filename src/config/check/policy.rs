@@ -1,5 +1,7 @@
 //! How a route splits.
 
+use std::sync::Arc;
+
 use crate::config::parse;
 use crate::config::view::View;
 use crate::domain::Arm;
@@ -7,6 +9,7 @@ use crate::domain::assignment::Share;
 use crate::domain::context::ContextIndex;
 use crate::domain::decision::{Exclusive, Holdout, Needs, Policy, Targeting};
 use crate::domain::percent::Percent;
+use crate::domain::rollout::Plan;
 
 use super::targets;
 
@@ -21,16 +24,21 @@ pub(super) fn of(
     candidate_off: bool,
     split_by: Option<ContextIndex>,
     targeting: Option<Targeting>,
+    plan: Option<&Plan>,
 ) -> Option<Policy> {
     let enabled = view.boolean("enabled");
     let forced = view.word("forced").and_then(Arm::parse);
-    let targets = targets::of(&view.table("targets"));
+    let targets = Arc::new(targets::of(&view.table("targets")));
     let salt = view.text("salt").unwrap_or(name);
     if salt.is_empty() {
         view.error("salt", "an empty salt", "without the key, the salt is the route's name");
     }
     let holdout = view.float("holdout").and_then(Percent::new);
-    let rollout = view.table("rollout").float("percent").and_then(Percent::new);
+    // What a plan gives to whom is the controller's word, and before it nobody gets the candidate.
+    let (rollout, started) = match plan? {
+        Plan::Fixed(percent) => (*percent, true),
+        Plan::Staged(_) => (Percent::ZERO, false),
+    };
     let exclusive = exclusive(view);
     let holdout = holdout?;
     let targeting = targeting?;
@@ -45,7 +53,10 @@ pub(super) fn of(
         // These come when all routes are known.
         prerequisites: Box::default(),
         targeting,
-        rollout: Share::new(rollout?),
+        rollout: Share::new(rollout),
+        stop: None,
+        started,
+        mark: Box::default(),
         split_by: split_by?,
         salt: salt.into(),
         needs,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 
 use crate::config::model::{
-    Arms, Backend, ContextIndex, Expose, HeaderChanges, Match, MissingKey, Override, Pin, Purpose, QualityGate, Route,
-    Target, Values,
+    Arms, Backend, ContextIndex, Expose, HeaderChanges, Match, Metric, MissingKey, Override, Pin, Purpose, QualityGate,
+    Route, Target, Values,
 };
 use crate::config::parse;
 use crate::config::view::View;
@@ -18,7 +18,7 @@ use crate::domain::pin::{self, Pins};
 use crate::domain::quality;
 
 use super::condition::Conditions;
-use super::{Names, matches, policy, reference, rewrite, targeting};
+use super::{Names, guard, matches, policy, reference, rewrite, rollout, targeting};
 
 /// Shortest override key, in bytes.
 const MIN_OVERRIDE_KEY: usize = 8;
@@ -28,6 +28,7 @@ pub(super) fn route(
     view: &View<'_>,
     names: &Names<'_>,
     backends: &[Option<Backend>],
+    metrics: &[Metric],
     conditions: &mut Conditions<'_>,
 ) -> Option<Route> {
     let matches = matches::of(view);
@@ -39,7 +40,13 @@ pub(super) fn route(
     let candidate_off = off(view, control, candidate, backends);
     let split_by = kind_with_key(view, "split_by", names, conditions);
     let targeting = targeting::of(view, conditions);
-    let policy = policy::of(name, view, candidate_off, split_by, targeting).map(Arc::new);
+    let rollout = rollout::of(&view.table("rollout"), metrics);
+    let guards = guard::all(view, metrics);
+    let plan = rollout.as_ref().map(|rollout| &rollout.plan);
+    let policy = policy::of(name, view, candidate_off, split_by, targeting, plan).map(Arc::new);
+    if let (Some(rollout), Some(guards), Some(policy)) = (&rollout, &guards, &policy) {
+        rollout::nobody_to_compare(view, rollout, guards, policy.holdout.is_some());
+    }
     let override_header = view.optional_table("override").map(|view| override_of(&view));
     let pin = view.optional_table("pin").map(|view| pin(name, &view, names, conditions));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
@@ -80,6 +87,8 @@ pub(super) fn route(
         rewrite_slots,
         request_headers,
         response_headers,
+        rollout: rollout?,
+        guards: guards?,
         quality_gate: transpose(quality_gate)?,
         fallback: fallback?,
         expose: expose?,

@@ -1,5 +1,7 @@
 //! `[routes.NAME]`.
 
+use std::time::Duration;
+
 use super::{
     BOOL, CONDITION, DAY, FILE, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT,
     SECOND, SECRET, TEXT, WAIT, duration, float, integer, reference, size, word,
@@ -47,6 +49,7 @@ pub(super) const ROUTE: &[Key] = &[
     Key::new("request_headers", Kind::Table(HEADER_CHANGES), "Changes to the request's fields."),
     Key::new("response_headers", Kind::Table(HEADER_CHANGES), "Changes to the response's fields."),
     Key::new("rollout", Kind::Table(ROLLOUT), "How many get the candidate."),
+    Key::new("guards", Kind::Named(GUARD), "Conditions that alert, hold or roll back."),
     Key::new("quality_gate", Kind::Table(QUALITY_GATE), "Control serves while the candidate's answers are too bad.")
         .optional(),
     Key::new("fallback", Kind::Table(FALLBACK), "What control answers when the candidate fails."),
@@ -62,7 +65,6 @@ pub(super) const ROUTE: &[Key] = &[
         "What OFREP hands out; `false` for control and `true` for candidate without it.",
     )
     .optional(),
-    Key::later("guards", "Conditions that alert, hold or roll back."),
     Key::later("shadow", "Copies of requests to the candidate."),
     Key::later("experiment", "What is to be decided, and when."),
 ];
@@ -147,9 +149,73 @@ const HEADER_CHANGES: &[Key] = &[
 ];
 
 const ROLLOUT: &[Key] = &[
-    Key::new("percent", PERCENT, "Percent of users that get the candidate.").or("0.0"),
-    Key::later("stages", "A plan of percentages."),
-    Key::later("run", "Another value starts the plan anew."),
+    Key::new("percent", PERCENT, "Percent of users that get the candidate. It belongs to the file; `stages` do not.")
+        .or("0.0"),
+    Key::new("stages", Kind::List(&Kind::Table(STAGE)), "A plan; the gateway walks through it. Instead of `percent`."),
+    Key::new("watch", duration(Duration::ZERO, LONGEST), "How long guards still act after the last stage.").or("24h"),
+    Key::new("run", TEXT, "Another value begins the plan anew, even after a rollback; without it, `start` begins it."),
+    Key::new(
+        "abort_on_failures",
+        BOOL,
+        "Rolls back at once when the last five attempts at the candidate failed, or eight of the last ten, and \
+         control is fine. Of routes with `stages` or `guards`.",
+    )
+    .or("true"),
+    Key::new(
+        "error_budget",
+        float(0.001, 50.0),
+        "Percent of rollouts of an equal candidate that sequential guards may roll back by mistake, all together.",
+    )
+    .or("1.0"),
+];
+
+/// The longest time that a stage can ask for.
+const LONGEST: Duration = Duration::from_secs(90 * 24 * 3600);
+
+const STAGE: &[Key] = &[
+    Key::new("name", TEXT, "The name; `stage 1` and so on without it."),
+    Key::new("percent", PERCENT, "Percent of users that get the candidate; not less than in the stage before.")
+        .required(),
+    Key::new("shadow", PERCENT, "Percent of control's requests of which the candidate gets a copy.").or("0.0"),
+    Key::new("hold", duration(Duration::ZERO, LONGEST), "Active time before it may end.").or("0s"),
+    Key::new("min_requests", integer(0, 1_000_000_000), "Requests drawn to the candidate before it may end.").or("0"),
+    Key::new("min_users", integer(0, 1_000_000_000), "Users drawn to the candidate before it may end.").or("0"),
+    Key::new("settle", duration(Duration::ZERO, DAY), "What happens in its first time does not count for gates.")
+        .or("0s"),
+    Key::new(
+        "pass",
+        Kind::List(&TEXT),
+        "What must hold before it may end: `error_rate < 1%`, `quality > control at 95%`.",
+    )
+    .or("[]"),
+    Key::new("approve", BOOL, "Whether somebody has to approve its end.").or("false"),
+    Key::new("deadline", duration(SECOND, LONGEST), "Active time after which it waits no longer."),
+    Key::new("on_deadline", word(&["hold", "rollback", "promote"]), "What becomes of it then.").or("hold"),
+];
+
+const GUARD: &[Key] = &[
+    Key::new("when", TEXT, "The condition: `error_rate > 5%`, `latency.p95 > control * 1.5`, `breaker_open`.")
+        .required(),
+    Key::new("then", word(&["alert", "hold", "halve", "step_back", "rollback"]), "What it does.").required(),
+    Key::new("window", duration(Duration::from_secs(10), Duration::from_secs(7 * 24 * 3600)), "What it looks at.")
+        .or("5m"),
+    Key::new("for", duration(Duration::ZERO, DAY), "For how long the condition has to hold.").or("0s"),
+    Key::new("min_samples", integer(1, 1_000_000_000), "Fewer values of either arm are too little to tell.").or("20"),
+    Key::new(
+        "test",
+        word(&["threshold", "sequential"]),
+        "Compares figures as they are, or by a test of users that may be looked at at any time.",
+    )
+    .or("threshold"),
+    Key::new("margin", TEXT, "Of a sequential test: the difference that would be of no concern, such as `1%`."),
+    Key::new("on_no_data", duration(SECOND, LONGEST), "Alerts when there is too little to tell for this long.")
+        .or("1h"),
+    Key::new(
+        "baseline",
+        word(&["live", "frozen"]),
+        "Compares with control of the same time, or with the last phase in which control had users.",
+    )
+    .or("live"),
 ];
 
 const QUALITY_GATE: &[Key] = &[

@@ -7,6 +7,7 @@ use crate::domain::assignment::{Bucket, Share};
 use crate::domain::condition::{Clause, Slot};
 use crate::domain::context::{ContextIndex, Contexts};
 use crate::domain::percent::Percent;
+use crate::domain::rollout::Stop;
 use crate::domain::targets::Targets;
 
 /// What the file says about splitting one route.
@@ -17,7 +18,7 @@ pub struct Policy {
     /// Everybody to this arm.
     pub forced: Option<Arm>,
     /// Keys that always get one arm.
-    pub targets: Targets,
+    pub targets: Arc<Targets>,
     /// A share that always gets control, drawn with its own salt.
     pub holdout: Option<Holdout>,
     /// Slots of a group of routes, of which a user gets one route's candidate at most.
@@ -28,6 +29,12 @@ pub struct Policy {
     pub targeting: Targeting,
     /// The share that the candidate serves.
     pub rollout: Share,
+    /// Why control serves everybody but testers, if it does.
+    pub stop: Option<Stop>,
+    /// Whether a stage with a share has begun; before it, only testers and targets get the candidate.
+    pub started: bool,
+    /// Tells this stretch of a rollout from others with the same share.
+    pub mark: Box<str>,
     /// The kind whose key splits.
     pub split_by: ContextIndex,
     /// Hashed behind the key.

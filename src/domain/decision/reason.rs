@@ -1,5 +1,7 @@
 //! The reasons of a decision, and the order in which they are asked.
 
+use crate::domain::rollout::Stop;
+
 /// Why an arm was assigned, or why another one serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -8,10 +10,16 @@ pub enum Reason {
     Disabled,
     /// A tester's header with its key.
     Override,
+    /// It was rolled back: control, until somebody restarts.
+    RolledBack,
+    /// Nobody knows whether it was rolled back, since the store cannot be read: control.
+    StateUnknown,
     /// `forced` in the file.
     Forced,
     /// The key is listed in `targets`.
     Target,
+    /// No stage with a share has begun: control.
+    NotStarted,
     /// The key is in the holdout: control.
     Holdout,
     /// The key is outside of the route's slots in its exclusive group: control.
@@ -49,11 +57,14 @@ pub enum Reason {
 }
 
 /// The order in which assignment is decided; the first that applies wins.
-pub const ASSIGNMENT_ORDER: [Reason; 12] = [
+pub const ASSIGNMENT_ORDER: [Reason; 15] = [
     Reason::Disabled,
     Reason::Override,
+    Reason::RolledBack,
+    Reason::StateUnknown,
     Reason::Forced,
     Reason::Target,
+    Reason::NotStarted,
     Reason::Holdout,
     Reason::Excluded,
     Reason::Prerequisite,
@@ -70,11 +81,14 @@ pub const HEALTH_ORDER: [Reason; 5] =
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Disabled,
         Self::Override,
+        Self::RolledBack,
+        Self::StateUnknown,
         Self::Forced,
         Self::Target,
+        Self::NotStarted,
         Self::Holdout,
         Self::Excluded,
         Self::Prerequisite,
@@ -100,8 +114,11 @@ impl Reason {
         match self {
             Self::Disabled => "disabled",
             Self::Override => "override",
+            Self::RolledBack => "rolled_back",
+            Self::StateUnknown => "state_unknown",
             Self::Forced => "forced",
             Self::Target => "target",
+            Self::NotStarted => "not_started",
             Self::Holdout => "holdout",
             Self::Excluded => "excluded",
             Self::Prerequisite => "prerequisite",
@@ -119,6 +136,15 @@ impl Reason {
             Self::QualityProbe => "quality_probe",
             Self::Fallback => "fallback",
             Self::Undecided => "undecided",
+        }
+    }
+
+    /// Why control serves everybody.
+    #[must_use]
+    pub const fn of_stop(stop: Stop) -> Self {
+        match stop {
+            Stop::RolledBack => Self::RolledBack,
+            Stop::StateUnknown => Self::StateUnknown,
         }
     }
 

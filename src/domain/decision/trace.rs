@@ -8,6 +8,7 @@ use crate::domain::condition::{Examined, Truth};
 use crate::domain::context::Contexts;
 use crate::domain::percent::Percent;
 use crate::domain::quality;
+use crate::domain::rollout::Stop;
 
 /// One step of a decision, for people: what was asked, and whether it decided.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -100,6 +101,12 @@ fn rule_steps(policy: &Policy, contexts: &Contexts<'_>, decision: &Decision) -> 
 fn assignment_found(step: Reason, policy: &Policy, contexts: &Contexts<'_>, decision: &Decision) -> String {
     match step {
         Reason::Disabled => format!("enabled is {}", policy.enabled),
+        Reason::RolledBack | Reason::StateUnknown => match policy.stop {
+            None => "nothing stops it".into(),
+            Some(Stop::RolledBack) => "it was rolled back".into(),
+            Some(Stop::StateUnknown) => "the store has not told yet where the rollout stands".into(),
+        },
+        Reason::NotStarted => if policy.started { "it has started" } else { "no stage with a share has begun" }.into(),
         Reason::Override => contexts.override_arm.map_or("no override".into(), |arm| format!("override to {arm}")),
         Reason::Forced => policy.forced.map_or("forced is not set".into(), |arm| format!("forced to {arm}")),
         Reason::Target => match contexts.keys.of(policy.split_by).and_then(|key| policy.targets.arm_of(key)) {
@@ -191,8 +198,11 @@ fn health_found(step: Reason, health: &Health, decision: &Decision) -> String {
         Reason::Busy => if health.busy { "the backend is at its max_in_flight" } else { "the backend has room" }.into(),
         Reason::Disabled
         | Reason::Override
+        | Reason::RolledBack
+        | Reason::StateUnknown
         | Reason::Forced
         | Reason::Target
+        | Reason::NotStarted
         | Reason::Holdout
         | Reason::Excluded
         | Reason::Prerequisite
