@@ -36,6 +36,13 @@ impl Parts {
         self.0.iter().filter(differs).map(|(name, _)| name.clone()).collect()
     }
 
+    /// What a rollout rests on: users and arms, whatever the share.
+    #[must_use]
+    pub fn ground(&self) -> BTreeMap<String, String> {
+        const GROUND: [&str; 7] = ["salt", "split_key", "holdout", "exclusive", "control", "candidate", "rewriting"];
+        self.0.iter().filter(|(name, _)| GROUND.contains(&name.as_str())).map(|(a, b)| (a.clone(), b.clone())).collect()
+    }
+
     /// The phase that they make.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -56,7 +63,13 @@ pub fn parts(config: &Config, route: &Route) -> Parts {
     put("salt", &policy.salt);
     put("split_key", &(&kind.name, &kind.key, route.missing_key));
     put("holdout", &holdout);
-    put("percentage", &policy.rollout.percent());
+    if route.rollout.plan.stages().is_none() {
+        put("percentage", &policy.rollout.percent());
+    }
+    // A stretch of a rollout is a phase of its own, also where the share was the same before.
+    if !policy.mark.is_empty() {
+        put("stretch", &(policy.rollout.percent(), &policy.mark));
+    }
     put("targeting", &targeting(policy));
     put("exclusive", &policy.exclusive);
     put("prerequisite", &prerequisites(config, policy));

@@ -5,6 +5,7 @@
 //! a breaker to its backend, gate and counts to their route ([`state`]).
 
 mod exposing;
+pub mod exposures;
 #[cfg(test)]
 mod fixture;
 pub mod jwks;
@@ -36,6 +37,7 @@ use crate::upstream::{BuildError, Upstream};
 use meters::MetricIds;
 
 pub use exposing::Exposing;
+pub use exposures::Exposures;
 pub use jwks::{Jwks, Ring};
 pub use meters::{ArmMeters, Meters};
 pub use reload::{Attempted, ReloadOutcome, Reloader, Trigger};
@@ -177,6 +179,9 @@ struct Registry {
     backends: HashMap<Arc<str>, LiveBackend>,
     metrics: MetricIds,
     jwks: Option<Arc<Jwks>>,
+    /// What runs, as the file has it.
+    base: Option<Loaded>,
+    exposures: Exposures,
 }
 
 impl Live {
@@ -225,6 +230,24 @@ impl Live {
         Ok(generation)
     }
 
+    /// Publishes what the controller says about shares. Routes that are not named stay as they are; what
+    /// says what was said already publishes nothing.
+    pub fn expose(&self, exposures: Exposures) {
+        let mut registry = lock(&self.registry);
+        let news = exposures.iter().any(|(route, exposure)| registry.exposures.get(route) != Some(exposure));
+        let Some(base) = registry.base.clone().filter(|_| news) else { return };
+        registry.exposures.extend(exposures);
+        let generation = self.generation() + 1;
+        match registry.snapshot(base, generation, self.workers.len(), &self.background) {
+            Ok(snapshot) => {
+                self.current.store(Arc::new(snapshot));
+                self.generation.store(generation, Ordering::Release);
+            }
+            // Only a backend that is new can fail to be built, and there is none.
+            Err(error) => tracing::error!(%error, "a change of shares could not be published"),
+        }
+    }
+
     /// The number of a metric, also of one that no configuration names any more.
     #[must_use]
     pub fn metric_id(&self, name: &str) -> MetricId {
@@ -269,11 +292,13 @@ impl Live {
 impl Registry {
     fn snapshot(
         &mut self,
-        loaded: Loaded,
+        mut loaded: Loaded,
         generation: u64,
         workers: usize,
         background: &tokio::runtime::Handle,
     ) -> Result<Snapshot, BuildError> {
+        let base = loaded.clone();
+        exposures::lay_over(&mut loaded.config, &self.exposures);
         let mut upstreams = Vec::with_capacity(loaded.config.backends.len());
         for backend in &loaded.config.backends {
             let kept = self.backends.get(&backend.name).and_then(|live| live.upstream.clone());
@@ -297,6 +322,7 @@ impl Registry {
             jwks.spawn_background(background);
         }
         self.jwks.clone_from(&jwks);
+        self.base = Some(base);
         let exposing = Exposing::new(&loaded.config);
         Ok(Snapshot {
             generation,

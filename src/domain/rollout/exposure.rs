@@ -10,6 +10,8 @@ use super::state::{Rollout, State};
 pub struct Exposure {
     /// The share that gets the candidate.
     pub percent: Percent,
+    /// The most that the file's own percentage may be.
+    pub cap: Option<Percent>,
     /// The share of control's requests of which the candidate gets a copy; `None` leaves it to the file.
     pub shadow: Option<Percent>,
     /// Control for everybody but testers.
@@ -35,14 +37,22 @@ impl Exposure {
     /// What the file alone says.
     #[must_use]
     pub const fn of_file(percent: Percent) -> Self {
-        Self { percent, shadow: None, stop: None, started: true, disabled: false, mark: String::new() }
+        Self { percent, cap: None, shadow: None, stop: None, started: true, disabled: false, mark: String::new() }
     }
 
     /// Nothing is known yet.
     #[must_use]
     pub const fn unknown() -> Self {
         let stop = Some(Stop::StateUnknown);
-        Self { percent: Percent::ZERO, shadow: None, stop, started: true, disabled: false, mark: String::new() }
+        Self {
+            percent: Percent::ZERO,
+            cap: None,
+            shadow: None,
+            stop,
+            started: true,
+            disabled: false,
+            mark: String::new(),
+        }
     }
 
     /// Whether anybody gets the candidate who did not get it before: what raises is stored first.
@@ -72,6 +82,7 @@ impl Rollout {
         let percent = if is_stopped { Percent::ZERO } else { cap.map_or(planned, |cap| planned.min(cap)) };
         Exposure {
             percent,
+            cap,
             shadow: if is_stopped { Some(Percent::ZERO) } else { shadow },
             stop: is_stopped.then_some(Stop::RolledBack),
             started: self.has_started(plan, percent),
