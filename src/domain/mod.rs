@@ -23,6 +23,7 @@ pub mod reading;
 pub mod rewrite;
 pub mod series;
 pub mod sketch;
+pub mod statistics;
 pub mod targets;
 pub mod user;
 pub mod window;
