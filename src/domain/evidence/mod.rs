@@ -10,15 +10,17 @@
 
 mod cell;
 mod codec;
+mod draw;
 mod naming;
 mod sample;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-pub use cell::{COARSE_BUCKETS, Cell, Moments, STATISTICAL_BUCKETS, Sums};
+pub use cell::{COARSE_BUCKETS, Cell, Day, MAX_DAYS, Moments, STATISTICAL_BUCKETS, Sums};
 pub use codec::{CodecError, Kept, decode, encode};
-pub use naming::USERS;
-pub use sample::{MAX_SAMPLE, UserSample, Users};
+pub use draw::{Draw, Drawn};
+pub use sample::{MAX_SAMPLE, Sampled, UserSample, Users};
 
 use super::Arm;
 use super::metric::{BuiltIn, MetricId};
@@ -67,14 +69,16 @@ pub struct Observation {
     pub bucket: Option<u16>,
     /// The value.
     pub value: f64,
+    /// The day on which it was seen.
+    pub day: Day,
 }
 
 /// The evidence of one route.
 #[derive(Debug, Default)]
 pub struct RouteEvidence {
     cells: BTreeMap<CellKey, Cell>,
-    /// Users that were assigned, by phase.
-    users: BTreeMap<Phase, UserSample>,
+    /// What was drawn, and for whom.
+    draws: BTreeMap<(Phase, Stratum), Draw>,
     bytes: usize,
     /// Observations that found no room.
     pub dropped: u64,
@@ -89,10 +93,10 @@ impl RouteEvidence {
         let room = self.bytes + Cell::MAX_BYTES <= BUDGET;
         if let Some(cell) = self.cells.get_mut(&key) {
             let timed = timed && (room || cell.keeps_times());
-            self.bytes += cell.add(bucket, observation.value, timed);
+            self.bytes += cell.add(Observation { bucket, ..observation }, timed);
         } else if self.make_room(key) {
             let cell = self.cells.entry(key).or_default();
-            self.bytes += size_of::<Cell>() + cell.add(bucket, observation.value, timed && room);
+            self.bytes += size_of::<Cell>() + cell.add(Observation { bucket, ..observation }, timed && room);
         } else {
             self.dropped += 1;
         }
@@ -107,16 +111,14 @@ impl RouteEvidence {
         self.bytes = self.bytes - before + cell.bytes();
     }
 
-    /// Notes that a user was assigned an arm, by the user's sample.
-    pub fn assign(&mut self, phase: Phase, sample: u64, arm: Arm) {
-        self.with_users(phase, |users| users.add(sample, arm));
-    }
-
-    fn with_users(&mut self, phase: Phase, change: impl FnOnce(&mut UserSample)) {
-        let users = self.users.entry(phase).or_default();
-        let before = users.bytes();
-        change(users);
-        self.bytes = self.bytes - before + users.bytes();
+    /// Notes a decision that a hash drew.
+    pub fn draw(&mut self, phase: Phase, stratum: Stratum, drawn: Drawn) {
+        let (before, draw) = match self.draws.get_mut(&(phase, stratum)) {
+            Some(draw) => (draw.bytes(), draw),
+            None => (0, self.draws.entry((phase, stratum)).or_insert_with(|| Draw::new(drawn))),
+        };
+        draw.add(drawn);
+        self.bytes = self.bytes - before + draw.bytes();
     }
 
     /// The cells, in the order of their keys.
@@ -130,9 +132,9 @@ impl RouteEvidence {
         self.cells.get(&key)
     }
 
-    /// The users of each phase.
-    pub fn users(&self) -> impl Iterator<Item = (Phase, &UserSample)> {
-        self.users.iter().map(|(phase, users)| (*phase, users))
+    /// What was drawn, by phase and stratum.
+    pub fn draws(&self) -> impl Iterator<Item = ((Phase, Stratum), &Draw)> {
+        self.draws.iter().map(|(key, draw)| (*key, draw))
     }
 
     /// Adds what another process, or an earlier one, has seen.
@@ -140,9 +142,13 @@ impl RouteEvidence {
         self.with_cell(key, |cell| cell.merge(other));
     }
 
-    /// Adds the users that another process, or an earlier one, has seen.
-    pub fn merge_users(&mut self, phase: Phase, other: &UserSample) {
-        self.with_users(phase, |users| users.merge(other));
+    /// Adds what another process, or an earlier one, has drawn.
+    pub fn merge_draw(&mut self, phase: Phase, stratum: Stratum, other: &Draw) {
+        let draw = self.draws.entry((phase, stratum));
+        let before = if let Entry::Occupied(known) = &draw { known.get().bytes() } else { 0 };
+        let draw = draw.and_modify(|known| known.merge(other)).or_insert_with(|| other.clone());
+        draw.changed = true;
+        self.bytes = self.bytes - before + draw.bytes();
     }
 
     /// Bytes in use, as far as they grow.
@@ -169,20 +175,20 @@ impl RouteEvidence {
         }
     }
 
-    /// Forgets that the users of a phase were taken.
-    pub fn give_back_users(&mut self, phase: Phase) {
-        if let Some(users) = self.users.get_mut(&phase) {
-            users.stir();
+    /// Forgets that a draw was taken.
+    pub fn give_back_draw(&mut self, phase: Phase, stratum: Stratum) {
+        if let Some(draw) = self.draws.get_mut(&(phase, stratum)) {
+            draw.changed = true;
         }
     }
 
-    /// Phases whose users have changed since they were last taken, with the users.
-    pub fn take_changed_users(&mut self) -> Vec<(Phase, UserSample)> {
-        let changed = self.users.iter_mut().filter(|(_, users)| users.is_changed());
+    /// Draws that have changed since they were last taken.
+    pub fn take_changed_draws(&mut self) -> Vec<((Phase, Stratum), Draw)> {
+        let changed = self.draws.iter_mut().filter(|(_, draw)| draw.changed);
         changed
-            .map(|(phase, users)| {
-                users.settle();
-                (*phase, users.clone())
+            .map(|(key, draw)| {
+                draw.changed = false;
+                (*key, draw.clone())
             })
             .collect()
     }
