@@ -39,7 +39,7 @@ fn policy(targets: Targets) -> Policy {
     Policy {
         enabled: true,
         forced: None,
-        targets,
+        targets: targets.into(),
         holdout: None,
         exclusive: None,
         prerequisites: Box::default(),
@@ -48,6 +48,9 @@ fn policy(targets: Targets) -> Policy {
         split_by: 0,
         salt: "answers".into(),
         needs: Needs::default(),
+        stop: None,
+        started: true,
+        mark: Box::default(),
     }
 }
 

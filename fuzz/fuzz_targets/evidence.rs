@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     for kept in [Some(&one), Some(&one), other.as_ref().ok()].into_iter().flatten() {
         match kept {
             Kept::Cell(cell) => evidence.merge_cell(KEY, cell),
-            Kept::Users(users) => evidence.merge_users(KEY.phase, users),
+            Kept::Draw(draw) => evidence.merge_draw(KEY.phase, KEY.stratum, draw),
         }
     }
     assert!(evidence.bytes() <= BUDGET);
@@ -39,9 +39,9 @@ fuzz_target!(|data: &[u8]| {
         }
         same_again(&Kept::Cell(cell.clone()));
     }
-    for (_, users) in evidence.users() {
-        let users_found = users.users();
+    for (_, draw) in evidence.draws() {
+        let users_found = draw.users.users();
         assert!(users_found.only[0] >= 0.0 && users_found.only[1] >= 0.0 && users_found.both >= 0.0);
-        same_again(&Kept::Users(users.clone()));
+        same_again(&Kept::Draw(draw.clone()));
     }
 });

@@ -12,7 +12,7 @@ use crate::config::model::{EventSource, Metric, MetricSource};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
-use crate::domain::evidence::{CellKey, Measured, Observation, RouteEvidence, Stratum};
+use crate::domain::evidence::{CellKey, Day, Drawn, Measured, Observation, RouteEvidence, Stratum};
 use crate::domain::metric::{BuiltIn, Kind, MetricId};
 use crate::domain::phase::Phase;
 use crate::domain::series::{Seconds, Series};
@@ -121,12 +121,18 @@ impl Evidence {
         }
         let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
         let (phase, stratum) = (Phase(to.phase), stratum(to.randomised, to.rule));
+        let at = event.at.as_second();
         for metric in metrics {
             if let Some(value) = metric.value(event, to, &data) {
                 let key = CellKey { phase, stratum, arm: to.arm, metric: Measured::Own(metric.id) };
-                self.route_mut(route).observe(key, Observation { bucket: Some(to.bucket), value }, false);
-                self.series_mut(route).observe(event.at.as_second(), to.arm, key.metric, value, false);
+                self.route_mut(route).observe(key, Observation { bucket: Some(to.bucket), value, day: day(at) }, false);
+                self.series_mut(route).observe(at, to.arm, key.metric, value, false);
             }
+        }
+        if let Some(percent) = to.randomised {
+            // Of a flag that nothing is proxied for, events are all that tells of its users.
+            let drawn = Drawn { percent, at, user: Some(to.sample), arm: to.arm, measured: false };
+            self.route_mut(route).draw(phase, stratum, drawn);
         }
     }
 
@@ -140,7 +146,7 @@ impl Evidence {
         let stratum = stratum(record.randomised.map(|percent| percent.get()), record.rule);
         let mut observe = |arm: Arm, metric: Measured, value: f64, timed: bool| {
             let key = CellKey { phase: record.phase, stratum, arm, metric };
-            evidence.observe(key, Observation { bucket: record.statistical_bucket, value }, timed);
+            evidence.observe(key, Observation { bucket: record.statistical_bucket, value, day: day(now) }, timed);
         };
         let built_in = Measured::BuiltIn;
         observe(record.assigned, built_in(BuiltIn::Requests), 1.0, false);
@@ -161,8 +167,10 @@ impl Evidence {
         for (metric, value) in record.values.iter() {
             observe(record.assigned, Measured::Own(metric), value, false);
         }
-        if let (Some(sample), true) = (record.user_sample, stratum != Stratum::Fixed) {
-            evidence.assign(record.phase, sample, record.assigned);
+        if let Some(percent) = record.randomised {
+            let (user, measured) = (record.user_sample, is_whole(record));
+            let drawn = Drawn { percent: percent.get(), at: now, user, arm: record.assigned, measured };
+            evidence.draw(record.phase, stratum, drawn);
         }
     }
 }
@@ -206,6 +214,16 @@ fn stratum(randomised: Option<f64>, rule: Option<u16>) -> Stratum {
 fn is_error(record: &Record) -> bool {
     let truncated = record.attempts.iter().flatten().any(|attempt| attempt.outcome == Outcome::Truncated);
     record.status >= 500 || truncated
+}
+
+/// Whether the user got a whole answer, good or bad: who did not was assigned, but not measured.
+fn is_whole(record: &Record) -> bool {
+    let broken = |outcome| matches!(outcome, Outcome::Truncated | Outcome::ClientGone);
+    record.status > 0 && !record.attempts.iter().flatten().any(|attempt| broken(attempt.outcome))
+}
+
+fn day(at: Seconds) -> Day {
+    Day::try_from(at.div_euclid(86_400)).unwrap_or(Day::MAX)
 }
 
 fn yes(truth: bool) -> f64 {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::aggregate::{self, SharedEvidence};
 use crate::domain::Arm;
-use crate::domain::evidence::{CellKey, Kept, Measured, USERS, decode, encode};
+use crate::domain::evidence::{CellKey, Kept, Measured, Stratum, decode, encode};
 use crate::domain::metric::MetricId;
 use crate::domain::phase::Phase;
 use crate::domain::series::{Place, SliceName, Step};
@@ -95,8 +95,8 @@ impl Keeper {
                 (Ok(Kept::Cell(cell)), None) if let Some(place) = self.place_of(&part) => {
                     evidence.series_mut(route).restore(place, &cell);
                 }
-                (Ok(Kept::Users(users)), None) if *part == *USERS => {
-                    evidence.route_mut(route).merge_users(phase, &users)
+                (Ok(Kept::Draw(draw)), None) if let Some(stratum) = Stratum::of_draw(&part) => {
+                    evidence.route_mut(route).merge_draw(phase, stratum, &draw);
                 }
                 (Ok(_) | Err(_), _) => unread += 1,
             }
@@ -173,9 +173,9 @@ impl Keeper {
                     taken.push((route, Taken::Cell(key)));
                 }
             }
-            for (phase, users) in evidence.take_changed_users() {
-                put(route, phase, USERS.to_owned(), Some(Kept::Users(users)));
-                taken.push((route, Taken::Users(phase)));
+            for ((phase, stratum), draw) in evidence.take_changed_draws() {
+                put(route, phase, stratum.draw_part(), Some(Kept::Draw(draw)));
+                taken.push((route, Taken::Draw(phase, stratum)));
             }
         }
         for (route, series) in evidence.all_series_mut() {
@@ -207,7 +207,7 @@ impl Keeper {
         for (route, taken) in taken {
             match taken {
                 Taken::Cell(key) => evidence.route_mut(route).give_back(key),
-                Taken::Users(phase) => evidence.route_mut(route).give_back_users(phase),
+                Taken::Draw(phase, stratum) => evidence.route_mut(route).give_back_draw(phase, stratum),
                 Taken::Slice(slice) => evidence.series_mut(route).give_back(slice),
                 Taken::Expired(place) => evidence.series_mut(route).give_back_expired(place),
             }
@@ -221,7 +221,7 @@ const TIMELESS: Phase = Phase(0);
 /// What a kept cell was taken from.
 enum Taken {
     Cell(CellKey),
-    Users(Phase),
+    Draw(Phase, Stratum),
     Slice(SliceName),
     Expired(Place),
 }

@@ -25,6 +25,7 @@ pub mod rewrite;
 pub mod rollout;
 pub mod series;
 pub mod sketch;
+pub mod statistics;
 pub mod targets;
 pub mod user;
 pub mod window;

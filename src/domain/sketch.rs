@@ -7,7 +7,8 @@
 use super::window::Mergeable;
 
 /// Relative error of a quantile.
-const ALPHA: f64 = 0.01;
+pub const RELATIVE_ERROR: f64 = 0.01;
+const ALPHA: f64 = RELATIVE_ERROR;
 const GAMMA: f64 = (1.0 + ALPHA) / (1.0 - ALPHA);
 /// 1 / ln γ, so that a key costs one logarithm.
 const KEYS_PER_E: f64 = 49.998_333_288_886_78;
@@ -65,6 +66,13 @@ impl Sketch {
         self.total
     }
 
+    /// How many values are at most `micros`, as far as buckets tell them apart.
+    #[must_use]
+    pub fn count_up_to(&self, micros: f64) -> u64 {
+        let last = (key(micros) - LOWEST_KEY).clamp(0, BUCKETS as i32 - 1) as usize;
+        self.counts.iter().take(last + 1).map(|&count| u64::from(count)).sum()
+    }
+
     /// The value at quantile `q` (0 to 1) in microseconds: the smallest bucket whose cumulative count
     /// reaches `q * count`. `None` without values.
     #[must_use]
@@ -117,6 +125,15 @@ mod tests {
         assert!((value(277) - 252.177_787).abs() < 1e-5);
         assert_eq!(key(10.0), LOWEST_KEY);
         assert!(value(LOWEST_KEY + BUCKETS as i32 - 1) >= 3.6e9 * (1.0 - ALPHA));
+    }
+
+    #[test]
+    fn half_lies_up_to_the_median() {
+        let mut sketch = Sketch::default();
+        (1..=100).for_each(|n| sketch.add(n * 1_000));
+        assert_eq!(sketch.count_up_to(sketch.quantile(0.5).unwrap()), 50);
+        assert_eq!((sketch.count_up_to(0.0), sketch.count_up_to(1e12)), (0, 100));
+        assert_eq!(Sketch::default().count_up_to(1e12), 0);
     }
 
     #[test]

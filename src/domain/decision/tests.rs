@@ -14,7 +14,8 @@ fn policy() -> Policy {
             (Arm::Control, TargetKey::Plain("cautious".into())),
             (Arm::Candidate, TargetKey::Plain("demo@example.com".into())),
         ])
-        .0,
+        .0
+        .into(),
         holdout: None,
         exclusive: None,
         prerequisites: Box::default(),
@@ -23,6 +24,9 @@ fn policy() -> Policy {
         split_by: 0,
         salt: "answers".into(),
         needs: Needs::default(),
+        stop: None,
+        started: true,
+        mark: Box::default(),
     }
 }
 
@@ -258,7 +262,7 @@ fn in_slots(salt: &str, low: f64, high: f64, rollout: f64) -> Policy {
         exclusive,
         salt: salt.into(),
         rollout: Share::new(percent(rollout)),
-        targets: Targets::default(),
+        targets: Targets::default().into(),
         ..policy()
     }
 }

@@ -2,11 +2,18 @@
 
 use super::super::sketch::Sketch;
 use super::super::window::Mergeable as _;
+use super::Observation;
 
 /// Buckets of users; see `assignment::Digest::statistical_bucket`.
 pub const STATISTICAL_BUCKETS: usize = 1024;
 /// Buckets of users that share one distribution of times, so that quantiles have a variance, too.
 pub const COARSE_BUCKETS: usize = 64;
+
+/// Days of which a cell keeps sums; with one more, the oldest goes.
+pub const MAX_DAYS: usize = 120;
+
+/// Days since 1970, in UTC.
+pub type Day = i32;
 
 /// Count, sum and sum of squares.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -83,17 +90,20 @@ pub struct Cell {
     pub(super) buckets: Vec<Sums>,
     /// Empty until the first time; one in all after compaction.
     pub(super) times: Vec<Sketch>,
+    /// By day, rising; only of what has a bucket.
+    pub(super) days: Vec<(Day, Sums)>,
     changed: bool,
 }
 
 impl Cell {
     /// Bytes of a cell with buckets and without times.
-    pub(super) const BYTES_WITHOUT_TIMES: usize = size_of::<Self>() + STATISTICAL_BUCKETS * size_of::<Sums>();
+    pub(super) const BYTES_WITHOUT_TIMES: usize =
+        size_of::<Self>() + STATISTICAL_BUCKETS * size_of::<Sums>() + MAX_DAYS * size_of::<(Day, Sums)>();
     /// Bytes of a cell with everything.
     pub(super) const MAX_BYTES: usize = Self::BYTES_WITHOUT_TIMES + COARSE_BUCKETS * Sketch::MAX_BYTES;
 
     /// Adds a value; tells by how many bytes that made it larger.
-    pub(super) fn add(&mut self, bucket: Option<u16>, value: f64, timed: bool) -> usize {
+    pub(super) fn add(&mut self, Observation { bucket, value, day }: Observation, timed: bool) -> usize {
         self.changed = true;
         self.total.add(value);
         let mut grown = 0;
@@ -103,6 +113,7 @@ impl Cell {
                 grown += STATISTICAL_BUCKETS * size_of::<Sums>();
             }
             self.buckets[bucket].add(value);
+            grown += self.add_to_day(day, &Sums { count: 1.0, sum: value, squares: value * value });
         }
         if timed {
             if self.times.is_empty() {
@@ -121,7 +132,29 @@ impl Cell {
 
     /// Adds a value that belongs to no bucket.
     pub fn observe(&mut self, value: f64, timed: bool) {
-        self.add(None, value, timed);
+        self.add(Observation { bucket: None, value, day: 0 }, timed);
+    }
+
+    /// Adds to the sums of a day; tells by how many bytes that made the cell larger.
+    fn add_to_day(&mut self, day: Day, more: &Sums) -> usize {
+        // Nearly everything belongs to the newest day.
+        let place = match self.days.last() {
+            Some((newest, _)) if *newest == day => self.days.len() - 1,
+            Some(_) | None => self.days.partition_point(|(known, _)| *known < day),
+        };
+        if let Some((_, sums)) = self.days.get_mut(place).filter(|(known, _)| *known == day) {
+            sums.merge(more);
+            return 0;
+        }
+        let full = self.days.len() == MAX_DAYS;
+        // What is older than everything that there is room for is left out.
+        if !(full && place == 0) {
+            self.days.insert(place, (day, *more));
+        }
+        if full {
+            self.days.drain(..self.days.len() - MAX_DAYS);
+        }
+        if full { 0 } else { size_of::<(Day, Sums)>() }
     }
 
     /// Adds another one; what had not changed counts as unchanged.
@@ -141,6 +174,12 @@ impl Cell {
     #[must_use]
     pub fn buckets(&self) -> &[Sums] {
         &self.buckets
+    }
+
+    /// By day, in order; of what has a bucket, and of the last days only.
+    #[must_use]
+    pub fn days(&self) -> &[(Day, Sums)] {
+        &self.days
     }
 
     /// Over its buckets as clusters.
@@ -180,6 +219,9 @@ impl Cell {
         } else {
             self.buckets.iter_mut().zip(&other.buckets).for_each(|(sums, more)| sums.merge(more));
         }
+        for (day, more) in &other.days {
+            self.add_to_day(*day, more);
+        }
         if self.times.is_empty() {
             self.times.clone_from(&other.times);
         } else if self.times.len() == other.times.len() {
@@ -202,7 +244,7 @@ impl Cell {
 
     pub(super) fn bytes(&self) -> usize {
         let times: usize = self.times.iter().map(Sketch::bytes).sum();
-        size_of::<Self>() + self.buckets.len() * size_of::<Sums>() + times
+        size_of::<Self>() + self.buckets.len() * size_of::<Sums>() + self.days.len() * size_of::<(Day, Sums)>() + times
     }
 
     pub(super) const fn keeps_times(&self) -> bool {
@@ -221,7 +263,7 @@ impl Cell {
         self.changed = true;
     }
 
-    pub(super) const fn of(total: Sums, buckets: Vec<Sums>, times: Vec<Sketch>) -> Self {
-        Self { total, buckets, times, changed: false }
+    pub(super) const fn of(total: Sums, buckets: Vec<Sums>, times: Vec<Sketch>, days: Vec<(Day, Sums)>) -> Self {
+        Self { total, buckets, times, days, changed: false }
     }
 }

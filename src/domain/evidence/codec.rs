@@ -6,13 +6,16 @@
 use bytes::{Buf, BufMut as _};
 
 use super::super::sketch::Sketch;
-use super::cell::{COARSE_BUCKETS, Cell, STATISTICAL_BUCKETS, Sums};
+use super::cell::{COARSE_BUCKETS, Cell, Day, MAX_DAYS, STATISTICAL_BUCKETS, Sums};
+use super::draw::Draw;
 use super::sample::{MAX_SAMPLE, UserSample};
 
 /// Version of what is written.
 const VERSION: u8 = 1;
 const CELL: u8 = b'c';
-const USERS: u8 = b'u';
+/// A cell with days.
+const CELL_BY_DAY: u8 = b'd';
+const DRAW: u8 = b'r';
 
 /// What was kept is not what this version writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,8 +27,8 @@ pub struct CodecError;
 pub enum Kept {
     /// A cell.
     Cell(Cell),
-    /// The users of a phase.
-    Users(UserSample),
+    /// What was drawn in a phase and stratum.
+    Draw(Draw),
 }
 
 /// Writes a cell or a sample.
@@ -34,7 +37,7 @@ pub fn encode(kept: &Kept) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     match kept {
         Kept::Cell(cell) => {
-            bytes.put_u8(CELL);
+            bytes.put_u8(if cell.days.is_empty() { CELL } else { CELL_BY_DAY });
             put_sums(&mut bytes, &cell.total);
             let used = cell.buckets.iter().enumerate().filter(|(_, sums)| **sums != Sums::default());
             bytes.put_u16_le(used.clone().count() as u16);
@@ -50,10 +53,21 @@ pub fn encode(kept: &Kept) -> Vec<u8> {
                     bytes.put_u32_le(count);
                 }
             }
+            if !cell.days.is_empty() {
+                bytes.put_u8(cell.days.len() as u8);
+            }
+            for (day, sums) in &cell.days {
+                bytes.put_i32_le(*day);
+                put_sums(&mut bytes, sums);
+            }
         }
-        Kept::Users(users) => {
-            bytes.put_u8(USERS);
-            let (threshold, list) = users.parts();
+        Kept::Draw(draw) => {
+            bytes.put_u8(DRAW);
+            bytes.put_f64_le(draw.percent);
+            bytes.put_u8(u8::from(draw.mixed));
+            bytes.put_i64_le(draw.first);
+            bytes.put_i64_le(draw.last);
+            let (threshold, list) = draw.users.parts();
             bytes.put_u64_le(threshold);
             for (sample, arms) in list {
                 bytes.put_u64_le(sample);
@@ -71,13 +85,14 @@ pub fn encode(kept: &Kept) -> Vec<u8> {
 pub fn decode(mut bytes: &[u8]) -> Result<Kept, CodecError> {
     let (version, what) = (bytes.try_get_u8().or(Err(CodecError))?, bytes.try_get_u8().or(Err(CodecError))?);
     match (version, what) {
-        (VERSION, CELL) => cell(bytes).map(Kept::Cell),
-        (VERSION, USERS) => users(bytes).map(Kept::Users),
+        (VERSION, CELL) => cell(bytes, false).map(Kept::Cell),
+        (VERSION, CELL_BY_DAY) => cell(bytes, true).map(Kept::Cell),
+        (VERSION, DRAW) => draw(bytes).map(Kept::Draw),
         _ => Err(CodecError),
     }
 }
 
-fn cell(mut bytes: &[u8]) -> Result<Cell, CodecError> {
+fn cell(mut bytes: &[u8], by_day: bool) -> Result<Cell, CodecError> {
     let total = sums(&mut bytes)?;
     let mut buckets = Vec::new();
     let mut last = None;
@@ -105,7 +120,34 @@ fn cell(mut bytes: &[u8]) -> Result<Cell, CodecError> {
         }
         times.push(sketch);
     }
-    if bytes.has_remaining() { Err(CodecError) } else { Ok(Cell::of(total, buckets, times)) }
+    let days = if by_day { days(&mut bytes)? } else { Vec::new() };
+    if bytes.has_remaining() { Err(CodecError) } else { Ok(Cell::of(total, buckets, times, days)) }
+}
+
+fn days(bytes: &mut &[u8]) -> Result<Vec<(Day, Sums)>, CodecError> {
+    let count = usize::from(bytes.try_get_u8().or(Err(CodecError))?);
+    if count == 0 || count > MAX_DAYS {
+        return Err(CodecError);
+    }
+    let (mut days, mut last) = (Vec::with_capacity(count), None);
+    for _ in 0..count {
+        let day = ascending(&mut last, bytes.try_get_i32_le().or(Err(CodecError))?)?;
+        days.push((day, sums(bytes)?));
+    }
+    Ok(days)
+}
+
+fn draw(mut bytes: &[u8]) -> Result<Draw, CodecError> {
+    let percent = bytes.try_get_f64_le().ok().filter(|percent| (0.0..=100.0).contains(percent)).ok_or(CodecError)?;
+    let mixed = match bytes.try_get_u8().or(Err(CodecError))? {
+        0 => false,
+        1 => true,
+        _ => return Err(CodecError),
+    };
+    let (first, last) = (bytes.try_get_i64_le().or(Err(CodecError))?, bytes.try_get_i64_le().or(Err(CodecError))?);
+    let sound = first <= last && !percent.is_sign_negative();
+    let users = users(bytes)?;
+    if sound { Ok(Draw { percent, mixed, first, last, users, changed: false }) } else { Err(CodecError) }
 }
 
 fn users(mut bytes: &[u8]) -> Result<UserSample, CodecError> {

@@ -11,16 +11,15 @@
 mod cell;
 mod cells;
 mod codec;
+mod draw;
 mod naming;
 mod sample;
 
-use std::collections::BTreeMap;
-
-pub use cell::{COARSE_BUCKETS, Cell, Moments, STATISTICAL_BUCKETS, Sums};
+pub use cell::{COARSE_BUCKETS, Cell, Day, MAX_DAYS, Moments, STATISTICAL_BUCKETS, Sums};
 pub use cells::Cells;
 pub use codec::{CodecError, Kept, decode, encode};
-pub use naming::USERS;
-pub use sample::{MAX_SAMPLE, UserSample, Users};
+pub use draw::{Draw, Drawn};
+pub use sample::{MAX_SAMPLE, Sampled, UserSample, Users};
 
 use super::Arm;
 use super::metric::{BuiltIn, MetricId};
@@ -69,6 +68,8 @@ pub struct Observation {
     pub bucket: Option<u16>,
     /// The value.
     pub value: f64,
+    /// The day on which it was seen.
+    pub day: Day,
 }
 
 /// What was measured in one phase of users of one stratum.
@@ -77,6 +78,8 @@ struct Stretch {
     phase: Phase,
     stratum: Stratum,
     arms: [Cells; 2],
+    /// What was drawn, and for whom.
+    draw: Option<Draw>,
 }
 
 impl Stretch {
@@ -104,8 +107,6 @@ pub struct RouteEvidence {
     stretches: Vec<Stretch>,
     /// The stretch that was last added to: nearly always the next one, too.
     last: usize,
-    /// Users that were assigned, by phase.
-    users: BTreeMap<Phase, UserSample>,
     bytes: usize,
     /// Observations that found no room.
     pub dropped: u64,
@@ -120,10 +121,10 @@ impl RouteEvidence {
         let room = self.bytes + Cell::MAX_BYTES <= BUDGET;
         if let Some(cell) = self.cell_mut(key) {
             let timed = timed && (room || cell.keeps_times());
-            let grown = cell.add(bucket, observation.value, timed);
+            let grown = cell.add(Observation { bucket, ..observation }, timed);
             self.bytes += grown;
         } else if self.make_room(key) {
-            let grown = self.or_default(key).add(bucket, observation.value, timed && room);
+            let grown = self.or_default(key).add(Observation { bucket, ..observation }, timed && room);
             self.bytes += size_of::<Cell>() + grown;
         } else {
             self.dropped += 1;
@@ -146,12 +147,16 @@ impl RouteEvidence {
     }
 
     fn or_default(&mut self, CellKey { phase, stratum, arm, metric }: CellKey) -> &mut Cell {
+        self.stretch(phase, stratum).arms[arm.index()].or_default(metric)
+    }
+
+    fn stretch(&mut self, phase: Phase, stratum: Stratum) -> &mut Stretch {
         let place = self.place(phase, stratum).unwrap_or_else(|place| {
-            self.stretches.insert(place, Stretch { phase, stratum, arms: Default::default() });
+            self.stretches.insert(place, Stretch { phase, stratum, arms: Default::default(), draw: None });
             place
         });
         self.last = place;
-        self.stretches[place].arms[arm.index()].or_default(metric)
+        &mut self.stretches[place]
     }
 
     fn with_cell(&mut self, key: CellKey, change: impl FnOnce(&mut Cell)) {
@@ -162,16 +167,14 @@ impl RouteEvidence {
         self.bytes = self.bytes - before + after;
     }
 
-    /// Notes that a user was assigned an arm, by the user's sample.
-    pub fn assign(&mut self, phase: Phase, sample: u64, arm: Arm) {
-        self.with_users(phase, |users| users.add(sample, arm));
-    }
-
-    fn with_users(&mut self, phase: Phase, change: impl FnOnce(&mut UserSample)) {
-        let users = self.users.entry(phase).or_default();
-        let before = users.bytes();
-        change(users);
-        self.bytes = self.bytes - before + users.bytes();
+    /// Notes a decision that a hash drew.
+    pub fn draw(&mut self, phase: Phase, stratum: Stratum, drawn: Drawn) {
+        let slot = &mut self.stretch(phase, stratum).draw;
+        let before = slot.as_ref().map_or(0, Draw::bytes);
+        let draw = slot.get_or_insert_with(|| Draw::new(drawn));
+        draw.add(drawn);
+        let after = draw.bytes();
+        self.bytes = self.bytes - before + after;
     }
 
     /// The cells, in the order of their keys.
@@ -186,9 +189,9 @@ impl RouteEvidence {
         self.stretches[place].arms[key.arm.index()].get(key.metric)
     }
 
-    /// The users of each phase.
-    pub fn users(&self) -> impl Iterator<Item = (Phase, &UserSample)> {
-        self.users.iter().map(|(phase, users)| (*phase, users))
+    /// What was drawn, by phase and stratum.
+    pub fn draws(&self) -> impl Iterator<Item = ((Phase, Stratum), &Draw)> {
+        self.stretches.iter().filter_map(|stretch| Some(((stretch.phase, stretch.stratum), stretch.draw.as_ref()?)))
     }
 
     /// Adds what another process, or an earlier one, has seen.
@@ -196,9 +199,19 @@ impl RouteEvidence {
         self.with_cell(key, |cell| cell.merge(other));
     }
 
-    /// Adds the users that another process, or an earlier one, has seen.
-    pub fn merge_users(&mut self, phase: Phase, other: &UserSample) {
-        self.with_users(phase, |users| users.merge(other));
+    /// Adds what another process, or an earlier one, has drawn.
+    pub fn merge_draw(&mut self, phase: Phase, stratum: Stratum, other: &Draw) {
+        let slot = &mut self.stretch(phase, stratum).draw;
+        let before = slot.as_ref().map_or(0, Draw::bytes);
+        match slot {
+            Some(known) => known.merge(other),
+            None => *slot = Some(other.clone()),
+        }
+        let after = slot.as_mut().map_or(0, |draw| {
+            draw.changed = true;
+            draw.bytes()
+        });
+        self.bytes = self.bytes - before + after;
     }
 
     /// Bytes in use, as far as they grow.
@@ -225,20 +238,23 @@ impl RouteEvidence {
         }
     }
 
-    /// Forgets that the users of a phase were taken.
-    pub fn give_back_users(&mut self, phase: Phase) {
-        if let Some(users) = self.users.get_mut(&phase) {
-            users.stir();
+    /// Forgets that a draw was taken.
+    pub fn give_back_draw(&mut self, phase: Phase, stratum: Stratum) {
+        if let Some(draw) = &mut self.stretch(phase, stratum).draw {
+            draw.changed = true;
         }
     }
 
-    /// Phases whose users have changed since they were last taken, with the users.
-    pub fn take_changed_users(&mut self) -> Vec<(Phase, UserSample)> {
-        let changed = self.users.iter_mut().filter(|(_, users)| users.is_changed());
-        changed
-            .map(|(phase, users)| {
-                users.settle();
-                (*phase, users.clone())
+    /// Draws that have changed since they were last taken.
+    pub fn take_changed_draws(&mut self) -> Vec<((Phase, Stratum), Draw)> {
+        let draws = self.stretches.iter_mut().filter_map(|stretch| {
+            let key = (stretch.phase, stretch.stratum);
+            stretch.draw.as_mut().filter(|draw| draw.changed).map(|draw| (key, draw))
+        });
+        draws
+            .map(|(key, draw)| {
+                draw.changed = false;
+                (key, draw.clone())
             })
             .collect()
     }

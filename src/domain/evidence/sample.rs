@@ -17,9 +17,8 @@ pub const MAX_SAMPLE: usize = 65_536;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserSample {
     threshold: u64,
-    /// The arms that each was assigned: bit 0 control, bit 1 candidate.
+    /// The arms that each was assigned (bit 0 control, bit 1 candidate), and in which each was measured (bits 2 and 3).
     users: HashMap<u64, u8, BuildHasherDefault<Spread>>,
-    changed: bool,
 }
 
 /// Samples are slices of a digest already; but all that are kept have the same first bits.
@@ -43,7 +42,7 @@ impl Hasher for Spread {
 
 impl Default for UserSample {
     fn default() -> Self {
-        Self { threshold: u64::MAX, users: HashMap::default(), changed: false }
+        Self { threshold: u64::MAX, users: HashMap::default() }
     }
 }
 
@@ -56,25 +55,36 @@ pub struct Users {
     pub both: f64,
 }
 
+/// The users in the sample itself, as tests count them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sampled {
+    /// Who was assigned each arm, by `Arm::index`.
+    pub assigned: [f64; 2],
+    /// Who got a whole answer of each.
+    pub measured: [f64; 2],
+    /// Who was assigned both.
+    pub both: f64,
+}
+
 impl UserSample {
-    /// Notes a user.
-    pub fn add(&mut self, sample: u64, arm: Arm) {
+    /// Notes a user; tells whether that was news.
+    pub fn add(&mut self, sample: u64, arm: Arm, measured: bool) -> bool {
         if sample > self.threshold {
-            return;
+            return false;
         }
         let arms = self.users.entry(sample).or_default();
-        let bit = 1 << arm.index();
-        if *arms & bit == 0 {
-            *arms |= bit;
-            self.changed = true;
+        let bits = (if measured { 0b101 } else { 0b001 }) << arm.index();
+        let news = *arms & bits != bits;
+        if news {
+            *arms |= bits;
             self.shrink();
         }
+        news
     }
 
     /// Adds the users of another sample.
     pub fn merge(&mut self, other: &Self) {
         self.threshold = self.threshold.min(other.threshold);
-        self.changed = true;
         for (&sample, &arms) in &other.users {
             *self.users.entry(sample).or_default() |= arms;
         }
@@ -88,8 +98,20 @@ impl UserSample {
     pub fn users(&self) -> Users {
         // The share of all users that the threshold lets in; 2^64 values lie at or under u64::MAX.
         let share = (self.threshold as f64 + 1.0) / 2.0_f64.powi(64);
-        let count = |wanted: u8| self.users.values().filter(|arms| **arms == wanted).count() as f64 / share;
-        Users { only: [count(0b01), count(0b10)], both: count(0b11) }
+        let Sampled { assigned: [control, candidate], both, .. } = self.sampled();
+        Users { only: [(control - both) / share, (candidate - both) / share], both: both / share }
+    }
+
+    /// The users in the sample itself.
+    #[must_use]
+    pub fn sampled(&self) -> Sampled {
+        let mut counts = [0_u32; 16];
+        self.users.values().for_each(|arms| counts[usize::from(*arms & 0b1111)] += 1);
+        let with = |bits: usize| -> f64 {
+            let of = |(arms, count): (usize, &u32)| if arms & bits == bits { f64::from(*count) } else { 0.0 };
+            counts.iter().enumerate().map(of).sum()
+        };
+        Sampled { assigned: [with(0b0001), with(0b0010)], measured: [with(0b0100), with(0b1000)], both: with(0b0011) }
     }
 
     /// Whether every user is in it.
@@ -111,18 +133,6 @@ impl UserSample {
         self.users.capacity() * 8 / 7 * (size_of::<(u64, u8)>() + 1)
     }
 
-    pub(super) const fn is_changed(&self) -> bool {
-        self.changed
-    }
-
-    pub(super) const fn settle(&mut self) {
-        self.changed = false;
-    }
-
-    pub(super) const fn stir(&mut self) {
-        self.changed = true;
-    }
-
     /// Its parts, in order, for writing it down.
     pub(super) fn parts(&self) -> (u64, Vec<(u64, u8)>) {
         let mut users: Vec<_> = self.users.iter().map(|(sample, arms)| (*sample, *arms)).collect();
@@ -132,8 +142,10 @@ impl UserSample {
 
     /// From the parts that were written down; `None` if they are none.
     pub(super) fn of(threshold: u64, users: Vec<(u64, u8)>) -> Option<Self> {
-        let whole = users.len() <= MAX_SAMPLE
-            && users.iter().all(|(sample, arms)| *sample <= threshold && (1..=3).contains(arms));
-        whole.then(|| Self { threshold, users: users.into_iter().collect(), changed: false })
+        // Who was measured in an arm was assigned it.
+        let sound = |arms: u8| arms & 0b11 != 0 && arms < 16 && arms >> 2 & !arms == 0;
+        let whole =
+            users.len() <= MAX_SAMPLE && users.iter().all(|(sample, arms)| *sample <= threshold && sound(*arms));
+        whole.then(|| Self { threshold, users: users.into_iter().collect() })
     }
 }

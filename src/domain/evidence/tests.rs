@@ -7,11 +7,15 @@ fn key(phase: u32, stratum: Stratum, metric: u16) -> CellKey {
     CellKey { phase: Phase(phase), stratum, arm: Arm::Candidate, metric: Measured::Own(MetricId(metric)) }
 }
 
+fn drawn(user: u64, arm: Arm) -> Drawn {
+    Drawn { percent: 10.0, at: 1_000, user: Some(user), arm, measured: true }
+}
+
 fn of(values: &[(u16, f64)]) -> Cell {
     let mut evidence = RouteEvidence::default();
     let key = key(1, Stratum::Rollout, 0);
     for (bucket, value) in values {
-        evidence.observe(key, Observation { bucket: Some(*bucket), value: *value }, true);
+        evidence.observe(key, Observation { bucket: Some(*bucket), value: *value, day: 0 }, true);
     }
     evidence.cell(key).cloned().unwrap_or_default()
 }
@@ -33,7 +37,7 @@ fn the_variance_of_a_ratio_is_that_of_the_delta_method() {
 fn what_was_not_drawn_and_who_has_no_key_is_counted_apart() {
     let mut evidence = RouteEvidence::default();
     for (stratum, bucket) in [(Stratum::Fixed, Some(3)), (Stratum::Rollout, None), (Stratum::Rule(1), Some(3))] {
-        evidence.observe(key(1, stratum, 0), Observation { bucket, value: 2.0 }, false);
+        evidence.observe(key(1, stratum, 0), Observation { bucket, value: 2.0, day: 0 }, false);
     }
     let buckets: Vec<usize> = evidence.cells().map(|(_, cell)| cell.buckets().len()).collect();
     assert_eq!(buckets, [0, 0, STATISTICAL_BUCKETS]);
@@ -47,7 +51,7 @@ fn memory_stays_within_the_budget_and_what_finds_no_room_is_counted() {
         for metric in 0..10 {
             let key = key(phase, Stratum::Rollout, metric);
             for bucket in 0..64 {
-                evidence.observe(key, Observation { bucket: Some(bucket), value: 1000.0 }, metric < 2);
+                evidence.observe(key, Observation { bucket: Some(bucket), value: 1000.0, day: 0 }, metric < 2);
             }
         }
         assert!(evidence.bytes() <= BUDGET + (64 << 10), "{phase}: {}", evidence.bytes());
@@ -62,9 +66,9 @@ fn a_million_users_take_no_more_room_than_the_sample() {
     for user in 0..1_000_000_u32 {
         let digest = Digest::of(&user.to_be_bytes(), b"salt");
         let arm = if user % 10 == 0 { Arm::Candidate } else { Arm::Control };
-        evidence.assign(Phase(1), digest.user_sample(), arm);
+        evidence.draw(Phase(1), Stratum::Rollout, drawn(digest.user_sample(), arm));
     }
-    let (_, users) = evidence.users().next().unwrap();
+    let (_, Draw { users, .. }) = evidence.draws().next().unwrap();
     let found = users.users();
     let share = found.only[1] / (found.only[0] + found.only[1]);
     // Of 65,536 / 2 users at least: six standard errors.
@@ -80,7 +84,7 @@ fn users_seen_in_both_arms_are_told_and_each_counts_once() {
     for (user, arm) in
         [(1, Arm::Control), (1, Arm::Control), (2, Arm::Candidate), (3, Arm::Control), (3, Arm::Candidate)]
     {
-        sample.add(user, arm);
+        sample.add(user, arm, false);
     }
     let users = sample.users();
     assert_eq!((users.only, users.both, sample.is_exact()), ([1.0, 1.0], 1.0, true));
@@ -90,19 +94,79 @@ fn users_seen_in_both_arms_are_told_and_each_counts_once() {
 fn only_what_changed_is_taken() {
     let mut evidence = RouteEvidence::default();
     let (one, other) = (key(1, Stratum::Rollout, 0), key(1, Stratum::Rollout, 1));
-    let seen = Observation { bucket: Some(1), value: 1.0 };
+    let seen = Observation { bucket: Some(1), value: 1.0, day: 0 };
     evidence.observe(one, seen, false);
-    evidence.assign(Phase(1), 7, Arm::Control);
+    evidence.draw(Phase(1), Stratum::Rollout, drawn(7, Arm::Control));
     assert_eq!(evidence.take_changed().len(), 1);
-    assert_eq!(evidence.take_changed_users().len(), 1);
+    assert_eq!(evidence.take_changed_draws().len(), 1);
     evidence.observe(other, seen, false);
-    evidence.assign(Phase(1), 7, Arm::Control);
+    evidence.draw(Phase(1), Stratum::Rollout, drawn(7, Arm::Control));
     assert_eq!(evidence.take_changed().iter().map(|(key, _)| *key).collect::<Vec<_>>(), [other]);
-    assert_eq!(evidence.take_changed_users().len(), 0);
+    assert_eq!(evidence.take_changed_draws().len(), 0);
+}
+
+#[test]
+fn who_was_assigned_and_never_measured_is_told_apart() {
+    let mut evidence = RouteEvidence::default();
+    let stratum = Stratum::Rule(2);
+    for (user, arm, measured) in
+        [(1, Arm::Control, true), (2, Arm::Candidate, false), (3, Arm::Candidate, false), (3, Arm::Candidate, true)]
+    {
+        evidence.draw(Phase(1), stratum, Drawn { measured, ..drawn(user, arm) });
+    }
+    let (key, draw) = evidence.draws().next().unwrap();
+    assert_eq!((key, draw.percent, draw.mixed), ((Phase(1), stratum), 10.0, false));
+    let sampled = draw.users.sampled();
+    assert_eq!((sampled.assigned, sampled.measured, sampled.both), ([1.0, 2.0], [1.0, 1.0], 0.0));
+    let other = Draw::new(Drawn { percent: 20.0, at: 5, ..drawn(9, Arm::Control) });
+    evidence.merge_draw(Phase(1), stratum, &other);
+    let (_, draw) = evidence.draws().next().unwrap();
+    assert_eq!((draw.mixed, draw.first, draw.last), (true, 5, 1_000), "two percentages are no plan");
+}
+
+#[test]
+fn a_draw_changes_with_users_and_minutes() {
+    let mut evidence = RouteEvidence::default();
+    let mut news = |at, user| {
+        evidence.draw(Phase(1), Stratum::Rollout, Drawn { at, ..drawn(user, Arm::Control) });
+        evidence.take_changed_draws().len()
+    };
+    let seen = [(1_000, 1), (1_001, 1), (1_059, 1), (1_060, 1), (1_061, 2), (900, 2)];
+    assert_eq!(seen.map(|(at, user)| news(at, user)), [1, 0, 0, 1, 1, 1]);
+}
+
+#[test]
+fn days_are_kept_in_order_and_bounded() {
+    let mut evidence = RouteEvidence::default();
+    let key = key(1, Stratum::Rollout, 0);
+    let most = MAX_DAYS as Day;
+    for day in (0..most).rev().chain([most, most, -5]) {
+        evidence.observe(key, Observation { bucket: Some(1), value: 2.0, day }, false);
+    }
+    let cell = evidence.cell(key).unwrap();
+    let days: Vec<Day> = cell.days().iter().map(|(day, _)| *day).collect();
+    assert_eq!(days, (1..=most).collect::<Vec<_>>());
+    assert_eq!(cell.days().last().unwrap().1.sum, 4.0);
+    let bytes = encode(&Kept::Cell(cell.clone()));
+    assert_eq!(
+        decode(&bytes),
+        Ok(Kept::Cell({
+            let mut cell = cell.clone();
+            cell.settle();
+            cell
+        }))
+    );
+    let mut twice = cell.clone();
+    twice.merge(cell);
+    assert_eq!(twice.days().last().unwrap().1.sum, 8.0);
 }
 
 #[test]
 fn there_is_one_way_of_writing_each() {
+    let draw_head = |percent: f64, first: i64, last: i64| {
+        [&b"\x01r"[..], &percent.to_le_bytes(), &[0], &first.to_le_bytes(), &last.to_le_bytes()].concat()
+    };
+    let empty_draw = |percent, first, last| [&draw_head(percent, first, last)[..], &u64::MAX.to_le_bytes()].concat();
     let sums = |count: f64| [count.to_le_bytes(), 1_f64.to_le_bytes(), 1_f64.to_le_bytes()].concat();
     let bucket = |index: u16, sums: &[u8]| [&index.to_le_bytes()[..], sums].concat();
     let cell = |buckets: &[Vec<u8>], times: &[u8]| {
@@ -115,7 +179,7 @@ fn there_is_one_way_of_writing_each() {
     };
     let users = |samples: [u64; 2]| {
         let samples = samples.into_iter().flat_map(|sample| [&sample.to_le_bytes()[..], &[1]].concat());
-        [&b"\x01u"[..], &u64::MAX.to_le_bytes(), &samples.collect::<Vec<u8>>()].concat()
+        [&draw_head(10.0, 1, 2)[..], &u64::MAX.to_le_bytes(), &samples.collect::<Vec<u8>>()].concat()
     };
     let rows = [
         (cell(&[bucket(1, &sums(1.0)), bucket(2, &sums(1.0))], &[0]), true),
@@ -130,6 +194,11 @@ fn there_is_one_way_of_writing_each() {
         (cell(&[], &sketch(&[(3, 1), (4, 0)])), false),
         (users([1, 2]), true),
         (users([2, 1]), false),
+        (empty_draw(10.0, 1, 2), true),
+        (empty_draw(10.0, 2, 1), false),
+        (empty_draw(101.0, 1, 2), false),
+        (empty_draw(-0.0, 1, 2), false),
+        (empty_draw(f64::NAN, 1, 2), false),
         (users([1, 1]), false),
     ];
     for (row, (bytes, is_written_so)) in rows.into_iter().enumerate() {
@@ -171,9 +240,9 @@ proptest! {
     #[test]
     fn what_is_written_is_read(values in observations(), users in proptest::collection::vec(any::<u64>(), 0..60)) {
         let cell = Kept::Cell(of(&values));
-        let mut sample = UserSample::default();
-        users.iter().for_each(|user| sample.add(*user, Arm::Control));
-        for kept in [cell, Kept::Users(sample)] {
+        let mut draw = Draw::new(drawn(1, Arm::Candidate));
+        users.iter().for_each(|user| draw.add(drawn(*user, Arm::Control)));
+        for kept in [cell, Kept::Draw(draw)] {
             let bytes = encode(&kept);
             prop_assert_eq!(encode(&decode(&bytes).unwrap()), bytes);
         }
@@ -181,7 +250,7 @@ proptest! {
 
     #[test]
     fn whatever_is_read_is_whole_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0_usize..3) {
-        let head: &[u8] = [&b"\x01c"[..], b"\x01u", b""][kind];
+        let head: &[u8] = [&b"\x01c"[..], b"\x01r", b""][kind];
         let bytes = [head, &bytes].concat();
         if let Ok(kept) = decode(&bytes) {
             prop_assert_eq!(decode(&encode(&kept)).unwrap(), kept);
@@ -190,7 +259,7 @@ proptest! {
 
     #[test]
     fn samples_merge_in_any_order(a in proptest::collection::vec(0_u64..1000, 0..50), b in proptest::collection::vec(0_u64..1000, 0..50)) {
-        let of = |users: &[u64], arm| { let mut sample = UserSample::default(); users.iter().for_each(|user| sample.add(*user, arm)); sample };
+        let of = |users: &[u64], arm| { let mut sample = UserSample::default(); users.iter().for_each(|user| { sample.add(*user, arm, false); }); sample };
         let (one, other) = (of(&a, Arm::Control), of(&b, Arm::Candidate));
         let (mut left, mut right) = (one.clone(), other.clone());
         left.merge(&other);
