@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Bound, Console};
 use crate::config::{Loaded, Sources};
-use crate::controller::{self, Keeper, SharedEvidence, SharedWindows};
+use crate::controller::rollout::Walker;
+use crate::controller::{self, Keeper, Rollouts, SharedEvidence, SharedWindows};
+use crate::domain::rollout::Effect;
 use crate::events::{Intake, upkeep};
 use crate::live::{Attempted, Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
@@ -72,6 +74,8 @@ pub struct Gateway {
     pub log: LogHandle,
     /// Takes events in, and has the store.
     pub intake: Arc<Intake>,
+    /// Where rollouts stand.
+    pub rollouts: Rollouts,
     /// Where probes and scrapers connect.
     pub observe: SocketAddr,
     /// Where operators connect.
@@ -81,6 +85,7 @@ pub struct Gateway {
     data: DataPlane,
     access: Arc<AccessLogGuard>,
     keeper: Keeping,
+    walking: Walking,
     control: Runtime,
 }
 
@@ -119,6 +124,10 @@ impl Gateway {
         let evidence = SharedEvidence::default();
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
         let keeper = Keeping::start(&control, &live, &intake, &evidence);
+        let tell = Box::new(|_: &str, _: &Effect| {});
+        let (rollouts, walker) =
+            Rollouts::new(Arc::clone(&live), Arc::clone(intake.store()), windows.clone(), evidence.clone(), tell);
+        let walking = Walking::start(&control, walker);
         let reloader = sources.clone().map(|sources| reloader(&live, sources, &log, &journal));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
         let console = Console {
@@ -130,6 +139,7 @@ impl Gateway {
             intake: Arc::clone(&intake),
             journal: journal.clone(),
             evidence,
+            rollouts: rollouts.clone(),
         };
         journal.note(chronicle::started(live.snapshot().config()));
         admin::serve(control.handle(), observe, admin, console);
@@ -148,6 +158,8 @@ impl Gateway {
             data,
             access,
             keeper,
+            walking,
+            rollouts,
             control,
         })
     }
@@ -179,6 +191,7 @@ impl Gateway {
         self.data.drain(shutdown.drain_timeout);
         drop(self.watching);
         self.journal.flush(JOURNAL_WAIT);
+        self.walking.end(&self.control);
         self.keeper.end(&self.control);
         self.control.shutdown_timeout(Duration::from_secs(1));
         drop(self.access);
@@ -208,6 +221,28 @@ impl Keeping {
         // A timer needs the runtime around it when it is made.
         if control.block_on(async { tokio::time::timeout(KEEPER_WAIT, self.task).await }).is_err() {
             tracing::error!("the last evidence could not be written in time");
+        }
+    }
+}
+
+/// The task that walks rollouts, and how it is told to end.
+struct Walking {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Walking {
+    fn start(control: &Runtime, walker: Walker) -> Self {
+        let (stop, stopping) = oneshot::channel();
+        Self { stop, task: control.spawn(walker.run(stopping)) }
+    }
+
+    fn end(self, control: &Runtime) {
+        if self.stop.send(()).is_err() {
+            return;
+        }
+        if control.block_on(async { tokio::time::timeout(KEEPER_WAIT, self.task).await }).is_err() {
+            tracing::error!("where the rollouts stand could not be written in time");
         }
     }
 }

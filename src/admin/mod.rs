@@ -57,7 +57,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::config::model::EVENTS_PATH;
-use crate::controller::{SharedEvidence, SharedWindows};
+use crate::controller::{Rollouts, SharedEvidence, SharedWindows};
 use crate::events::Intake;
 use crate::live::{Live, Reloader};
 use crate::store::{Entry, Journal};
@@ -83,6 +83,8 @@ pub struct Console {
     pub reloader: Option<Arc<Reloader>>,
     /// What was counted.
     pub evidence: SharedEvidence,
+    /// Where rollouts stand, and what moves them.
+    pub rollouts: Rollouts,
     /// Takes events in.
     pub intake: Arc<Intake>,
     /// Takes what is done for the history.

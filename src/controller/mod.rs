@@ -6,6 +6,7 @@
 pub mod aggregate;
 mod by_route;
 pub mod keeper;
+pub mod rollout;
 pub mod windows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use crate::live::Live;
 use crate::measure::Record;
 pub use aggregate::{Evidence, SharedEvidence};
 pub use keeper::Keeper;
+pub use rollout::Rollouts;
 pub use windows::{ArmSummary, RouteSummary, Windows};
 
 /// How often records are taken from the workers' rings and gates are judged.

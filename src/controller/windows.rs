@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::by_route::ByRoute;
+use super::rollout::Recent;
 use crate::config::model::MetricIndex;
 use crate::domain::Arm;
+use crate::domain::attempt::Outcome;
 use crate::domain::breaker::Millis;
 use crate::domain::quality::{self, Gate, Position};
 use crate::domain::sketch::Sketch;
@@ -24,11 +26,12 @@ pub struct Windows {
 struct RouteWindows {
     gate: Option<(MetricIndex, quality::Settings, Gate)>,
     arms: [Window<Slice>; 2],
+    recent: [Recent; 2],
 }
 
 impl Default for RouteWindows {
     fn default() -> Self {
-        Self { gate: None, arms: [Window::new(SHOWN), Window::new(SHOWN)] }
+        Self { gate: None, arms: [Window::new(SHOWN), Window::new(SHOWN)], recent: Default::default() }
     }
 }
 
@@ -129,6 +132,18 @@ impl Windows {
         })
     }
 
+    /// The outcomes of the last attempts, by `Arm::index`.
+    pub(super) fn recent(&self, route: u32) -> [Recent; 2] {
+        self.routes.get(route).map(|windows| windows.recent).unwrap_or_default()
+    }
+
+    /// Forgets the outcomes of the last attempts: another run begins.
+    pub(super) fn forget_recent(&mut self, route: u32) {
+        if let Some(windows) = self.routes.get_mut(route) {
+            windows.recent = Default::default();
+        }
+    }
+
     pub(super) fn summary(&mut self, route: u32, now: Millis) -> RouteSummary {
         let Some(windows) = self.routes.get_mut(route) else { return RouteSummary::default() };
         let [control, candidate] = &mut windows.arms;
@@ -138,6 +153,10 @@ impl Windows {
 
 impl RouteWindows {
     fn attempt(&mut self, attempt: &Attempt, at: Millis) {
+        // A client that went away says nothing about the arm.
+        if attempt.outcome != Outcome::ClientGone {
+            self.recent[attempt.arm.index()].note(attempt.outcome.is_failure());
+        }
         let slice = self.arms[attempt.arm.index()].at(at);
         slice.attempts += 1;
         slice.failures += u64::from(attempt.outcome.is_failure());

@@ -60,6 +60,15 @@ impl Sketch {
         Some(())
     }
 
+    /// What came after an earlier state of the same sketch.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut counts = self.counts.clone();
+        counts.iter_mut().zip(&earlier.counts).for_each(|(now, then)| *now = now.saturating_sub(*then));
+        let total = counts.iter().map(|count| u64::from(*count)).sum();
+        Self { counts, total }
+    }
+
     /// How many values.
     #[must_use]
     pub const fn count(&self) -> u64 {

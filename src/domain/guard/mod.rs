@@ -6,6 +6,7 @@
 //! Invariant: an answer has three values. What is not known yet is neither a pass nor a failure.
 
 mod expression;
+pub mod sequential;
 mod verdict;
 
 pub use expression::{Against, Comparator, Comparison, Expression, Mistake, Quantity, Statistic, Unit, parse};

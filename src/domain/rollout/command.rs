@@ -153,7 +153,8 @@ fn roll_back(walk: &mut Walk<'_>, actor: &str, reason: &str) -> Reply {
 
 /// Begins a new run.
 pub(super) fn restart(walk: &mut Walk<'_>, actor: &str, reason: &str) -> Reply {
-    let Rollout { run, entry, clocks, phases, .. } = &mut walk.rollout;
+    let Rollout { run, entry, clocks, phases, baselines, .. } = &mut walk.rollout;
+    baselines.clear();
     *run = run.saturating_add(1);
     *entry = entry.saturating_add(1);
     clocks.clear();

@@ -17,6 +17,8 @@ pub struct Watched {
     pub action: Action,
     /// For how long its condition has to hold.
     pub hold_for: Duration,
+    /// Fewer values are too little to tell.
+    pub min_samples: f64,
     /// For how long there may be too little data before somebody is told; `None` for ever.
     pub alert_after: Option<Duration>,
     /// Its condition, as the file says it.
@@ -97,7 +99,11 @@ fn pass_time(walk: &mut Walk<'_>, guard: &Watched, elapsed: u64) -> bool {
         }
         Verdict::Fails => *clock = Clock::default(),
         // It neither passes nor fails: what was breached stays so.
-        Verdict::NotEnoughData => clock.silent_ms = clock.silent_ms.saturating_add(elapsed),
+        Verdict::NotEnoughData if guard.finding.samples < guard.min_samples => {
+            clock.silent_ms = clock.silent_ms.saturating_add(elapsed);
+        }
+        // A test that has data and no answer yet is no silence.
+        Verdict::NotEnoughData => clock.silent_ms = 0,
     }
     let after = *clock;
     if after == Clock::default() {

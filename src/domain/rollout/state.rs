@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, StageIndex};
+use crate::domain::guard::Reading;
 use crate::domain::percent::Percent;
 use crate::domain::series::Seconds;
 
@@ -129,6 +130,9 @@ pub struct Rollout {
     /// By the guard's name.
     #[serde(default)]
     pub clocks: BTreeMap<String, Clock>,
+    /// Control's last figures, for guards that go on when nobody gets control; by the guard's name.
+    #[serde(default)]
+    pub baselines: BTreeMap<String, Reading>,
     /// Phases of this run that statistics may read, in the order of coming.
     #[serde(default)]
     pub phases: Vec<u32>,
@@ -160,6 +164,7 @@ impl Rollout {
             disabled: false,
             state,
             clocks: BTreeMap::new(),
+            baselines: BTreeMap::new(),
             phases: Vec::new(),
             note,
         }

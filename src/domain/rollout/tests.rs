@@ -39,6 +39,7 @@ fn guard(name: &str, action: Action, hold_for: u64, verdict: Verdict) -> Watched
         action,
         hold_for: Duration::from_secs(hold_for),
         alert_after: None,
+        min_samples: 1_000.0,
         condition: "error_rate > 5%".to_owned(),
         finding: finding(verdict),
     }

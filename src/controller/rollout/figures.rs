@@ -1,0 +1,330 @@
+//! What a condition sees: figures of both arms, out of a route's evidence.
+//!
+//! Against a number, everything counts that the candidate did. Beside control, only what a hash drew, by
+//! the arm that was assigned, each stratum with its like: control's figure is weighted as the candidate's users are.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::config::model::{Asks, Figure, MetricRef, MetricSource};
+use crate::domain::Arm;
+use crate::domain::breaker::Millis;
+use crate::domain::evidence::{CellKey, Measured, RouteEvidence, Stratum, Sums};
+use crate::domain::guard::sequential::{self, Clusters, Question, Stratified};
+use crate::domain::guard::{Comparator, Figures, Finding, Limit, Reading, Statistic, judge};
+use crate::domain::metric::{BuiltIn, Kind};
+use crate::domain::phase::Phase;
+use crate::domain::sketch::Sketch;
+use crate::domain::window::Mergeable as _;
+use crate::live::Snapshot;
+
+/// Samples of a window: how exact its age is.
+const SAMPLES: u32 = 60;
+
+/// A metric in terms of what is added up.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    over: Measured,
+    /// Below the line; `None` takes the counts.
+    under: Option<Measured>,
+    scale: f64,
+}
+
+/// Sums of one arm in one stratum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Row {
+    stratum: Stratum,
+    over: Sums,
+    /// Below the line.
+    under: f64,
+    requests: f64,
+    users: f64,
+}
+
+/// Sums of both arms, by `Arm::index`, at one moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally {
+    arms: [Vec<Row>; 2],
+    times: [Option<Sketch>; 2],
+    scale: f64,
+}
+
+/// Where conditions look.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) evidence: &'a RouteEvidence,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) phase: Phase,
+}
+
+impl<'a> Look<'a> {
+    fn parts(&self, metric: MetricRef, arm: Arm) -> Parts {
+        let one = |metric: MetricRef| match metric {
+            MetricRef::BuiltIn(metric) => (Measured::BuiltIn(metric), metric.scale()),
+            MetricRef::Own(index) => (Measured::Own(self.snapshot.meters.id(index)), 1.0),
+        };
+        if let MetricRef::Own(index) = metric
+            && let MetricSource::Ratio([over, under]) = &self.snapshot.config().metrics[index].sources[arm.index()]
+        {
+            let ((over, above), (under, below)) = (one(*over), one(*under));
+            return Parts { over, under: Some(under), scale: above / below };
+        }
+        let (over, scale) = one(metric);
+        Parts { over, under: None, scale }
+    }
+
+    fn kind(&self, metric: MetricRef) -> Kind {
+        match metric {
+            MetricRef::BuiltIn(metric) => metric.kind(),
+            MetricRef::Own(index) => self.snapshot.config().metrics[index].kind,
+        }
+    }
+
+    /// Strata of the phase.
+    fn strata(&self) -> Vec<Stratum> {
+        let mut strata: Vec<Stratum> =
+            self.evidence.cells().filter(|(key, _)| key.phase == self.phase).map(|(key, _)| key.stratum).collect();
+        strata.dedup();
+        strata
+    }
+
+    /// What a figure is made of, in all of the phase.
+    pub(super) fn tally(&self, figure: &Figure) -> Tally {
+        let drawn_only = matches!(figure.limit, Limit::OfControl { .. });
+        let mut tally = Tally { scale: self.parts(figure.metric, Arm::Candidate).scale, ..Tally::default() };
+        for stratum in self.strata().into_iter().filter(|stratum| !(drawn_only && *stratum == Stratum::Fixed)) {
+            for arm in Arm::ALL {
+                let parts = self.parts(figure.metric, arm);
+                let cell = |metric| self.evidence.cell(CellKey { phase: self.phase, stratum, arm, metric });
+                let over = cell(parts.over).map(|cell| *cell.total()).unwrap_or_default();
+                let under = match parts.under {
+                    None => over.count,
+                    Some(under) => cell(under).map_or(0.0, |cell| cell.total().sum),
+                };
+                let requests = cell(Measured::BuiltIn(BuiltIn::Requests)).map_or(0.0, |cell| cell.total().count);
+                let users = self.users_of(stratum)[arm.index()];
+                tally.arms[arm.index()].push(Row { stratum, over, under, requests, users });
+                if figure.statistic.quantile().is_some()
+                    && let Some(times) = cell(parts.over).and_then(crate::domain::evidence::Cell::times)
+                {
+                    tally.times[arm.index()].get_or_insert_default().merge(&times);
+                }
+            }
+        }
+        tally
+    }
+
+    /// Users who were drawn, by `Arm::index`.
+    fn users_of(&self, stratum: Stratum) -> [f64; 2] {
+        let draw = self.evidence.draws().find(|(key, _)| *key == (self.phase, stratum));
+        draw.map_or([0.0; 2], |(_, draw)| {
+            let users = draw.users.users();
+            [users.only[0] + users.both, users.only[1] + users.both]
+        })
+    }
+
+    /// Requests and users that a hash drew to the candidate in this phase.
+    pub(super) fn drawn(&self) -> (f64, f64) {
+        let drawn = self.strata().into_iter().filter(|stratum| *stratum != Stratum::Fixed);
+        drawn.fold((0.0, 0.0), |(requests, users), stratum| {
+            let metric = Measured::BuiltIn(BuiltIn::Requests);
+            let key = CellKey { phase: self.phase, stratum, arm: Arm::Candidate, metric };
+            let more = self.evidence.cell(key).map_or(0.0, |cell| cell.total().count);
+            (requests + more, users + self.users_of(stratum)[Arm::Candidate.index()])
+        })
+    }
+
+    /// Tests a figure over the phases of a run.
+    pub(super) fn test(&self, figure: &Figure, phases: &[u32], alpha: f64, margin: Option<f64>) -> Finding {
+        let [control, candidate] = Arm::ALL.map(|arm| self.parts(figure.metric, arm));
+        let compares = matches!(figure.limit, Limit::OfControl { .. });
+        let buckets = |phase, stratum, arm, metric| {
+            let cell = self.evidence.cell(CellKey { phase, stratum, arm, metric })?;
+            (!cell.buckets().is_empty()).then_some(cell.buckets())
+        };
+        let clusters = |phase, stratum, arm, parts: Parts| -> Option<Clusters<'a>> {
+            let under = match parts.under {
+                Some(under) => Some(buckets(phase, stratum, arm, under)?),
+                None => None,
+            };
+            Some(Clusters { over: buckets(phase, stratum, arm, parts.over)?, under })
+        };
+        let mut strata = Vec::new();
+        let mut seen = None;
+        for (key, _) in self.evidence.cells().filter(|(key, _)| phases.contains(&key.phase.0)) {
+            if key.stratum == Stratum::Fixed || seen.replace((key.phase, key.stratum)) == Some((key.phase, key.stratum))
+            {
+                continue;
+            }
+            let of = |arm, parts| clusters(key.phase, key.stratum, arm, parts);
+            let against = if compares { of(Arm::Control, control) } else { None };
+            if let Some(candidate) = of(Arm::Candidate, candidate)
+                && (against.is_some() || !compares)
+            {
+                strata.push(Stratified { candidate, control: against });
+            }
+        }
+        let is_share = self.kind(figure.metric) == Kind::Occurrence;
+        let (comparator, limit, scale) = (figure.comparator, figure.limit, candidate.scale);
+        sequential::ask(&Question { comparator, limit, scale, alpha, margin, is_share }, &strata)
+    }
+}
+
+impl Tally {
+    /// What came after an earlier moment of the same phase.
+    fn since(&self, earlier: &Self) -> Self {
+        let rows = |now: &[Row], then: &[Row]| {
+            let less = |row: &Row| match then.iter().find(|before| before.stratum == row.stratum) {
+                None => *row,
+                Some(before) => Row {
+                    over: Sums {
+                        count: row.over.count - before.over.count,
+                        sum: row.over.sum - before.over.sum,
+                        squares: row.over.squares - before.over.squares,
+                    },
+                    under: row.under - before.under,
+                    requests: row.requests - before.requests,
+                    ..*row
+                },
+            };
+            now.iter().map(less).collect()
+        };
+        let times = |arm: usize| match (&self.times[arm], &earlier.times[arm]) {
+            (Some(now), Some(then)) => Some(now.since(then)),
+            (now, _) => now.clone(),
+        };
+        Self {
+            arms: [rows(&self.arms[0], &earlier.arms[0]), rows(&self.arms[1], &earlier.arms[1])],
+            times: [times(0), times(1)],
+            scale: self.scale,
+        }
+    }
+
+    /// The figures that a condition is judged by, over so many hours. `frozen` stands for control where
+    /// control has nobody.
+    pub(super) fn figures(&self, figure: &Figure, hours: f64, is_partial: bool, frozen: Option<Reading>) -> Figures {
+        let is_partial = is_partial && figure.statistic.accumulates();
+        let candidate = self.reading(figure.statistic, Arm::Candidate, hours);
+        let control = match figure.limit {
+            Limit::Number(_) => None,
+            Limit::OfControl { .. } => frozen.or_else(|| self.control_beside_candidate(figure.statistic, hours)),
+        };
+        Figures { candidate, control, is_partial }
+    }
+
+    fn reading(&self, statistic: Statistic, arm: Arm, hours: f64) -> Option<Reading> {
+        let rows = &self.arms[arm.index()];
+        let sum = |of: fn(&Row) -> f64| rows.iter().map(of).sum::<f64>();
+        let (over, under, count) = (sum(|row| row.over.sum), sum(|row| row.under), sum(|row| row.over.count));
+        let (value, samples) = match statistic {
+            Statistic::Rate | Statistic::Mean => (over / under * self.scale, count),
+            Statistic::Sum => (over * self.scale, count),
+            Statistic::Count => (count, count),
+            Statistic::PerHour => (over * self.scale / hours, count),
+            Statistic::PerUser => {
+                let users = sum(|row| row.users);
+                (over * self.scale / users, users)
+            }
+            Statistic::P50 | Statistic::P95 | Statistic::P99 => {
+                let times = self.times[arm.index()].as_ref()?;
+                (times.quantile(statistic.quantile()?)? * self.scale, times.count() as f64)
+            }
+        };
+        value.is_finite().then_some(Reading { value, samples })
+    }
+
+    /// Control's figure, weighted by strata as the candidate's is; what only grows, for as many requests.
+    fn control_beside_candidate(&self, statistic: Statistic, hours: f64) -> Option<Reading> {
+        let [control, candidate] = &self.arms;
+        let pairs = || {
+            let beside = |row: &Row| candidate.iter().find(|other| other.stratum == row.stratum).copied();
+            control.iter().filter_map(move |row| Some((*row, beside(row)?)))
+        };
+        let samples: f64 = pairs().map(|(control, _)| control.over.count).sum();
+        let value = match statistic {
+            Statistic::Rate | Statistic::Mean => {
+                let both = pairs().filter(|(control, candidate)| control.under > 0.0 && candidate.under > 0.0);
+                let (sum, weight) = both.fold((0.0, 0.0), |(sum, weight), (control, candidate)| {
+                    (sum + candidate.under * control.over.sum / control.under, weight + candidate.under)
+                });
+                sum / weight * self.scale
+            }
+            Statistic::Sum | Statistic::Count | Statistic::PerHour => {
+                let both = pairs().filter(|(control, _)| control.requests > 0.0);
+                let sum: f64 = both
+                    .map(|(control, candidate)| {
+                        let whole = if statistic == Statistic::Count { control.over.count } else { control.over.sum };
+                        whole * candidate.requests / control.requests
+                    })
+                    .sum();
+                match statistic {
+                    Statistic::Count => sum,
+                    Statistic::PerHour => sum * self.scale / hours,
+                    _ => sum * self.scale,
+                }
+            }
+            Statistic::PerUser | Statistic::P50 | Statistic::P95 | Statistic::P99 => {
+                return self.reading(statistic, Arm::Control, hours);
+            }
+        };
+        value.is_finite().then_some(Reading { value, samples })
+    }
+
+    /// Control's own figure, to be remembered for when there is no control.
+    pub(super) fn baseline(&self, statistic: Statistic, hours: f64) -> Option<Reading> {
+        self.control_beside_candidate(statistic, hours)
+    }
+}
+
+/// The last stretch of a figure: what a guard looks at.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    phase: Option<Phase>,
+    samples: VecDeque<(Millis, Tally)>,
+}
+
+impl Ring {
+    /// What happened in the window that ends now, how many hours it holds, and whether it is shorter than asked for.
+    pub(super) fn slide(&mut self, phase: Phase, tally: Tally, window: Duration, now: Millis) -> (Tally, f64, bool) {
+        if self.phase.replace(phase) != Some(phase) {
+            self.samples.clear();
+        }
+        let length = window.as_millis() as Millis;
+        let begins = now.saturating_sub(length);
+        while self.samples.get(1).is_some_and(|(at, _)| *at <= begins) {
+            self.samples.pop_front();
+        }
+        let (since, is_partial) = match self.samples.front() {
+            None => (Tally::default(), true),
+            Some((at, before)) => (tally.since(before), *at > begins),
+        };
+        let step = length / Millis::from(SAMPLES);
+        if self.samples.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= step) {
+            self.samples.push_back((now, tally));
+        }
+        (since, window.as_secs_f64() / 3_600.0, is_partial)
+    }
+}
+
+/// Judges a condition's figures; what has none is answered by the route's health.
+pub(super) fn judged(
+    asks: &Asks,
+    figures: impl FnOnce(&Figure) -> Figures,
+    min_samples: f64,
+    breaker_open: bool,
+    gate_shut: bool,
+) -> Finding {
+    match asks {
+        Asks::BreakerOpen => Finding::of_truth(breaker_open),
+        Asks::QualityGateShut => Finding::of_truth(gate_shut),
+        Asks::Figure(figure) => {
+            // A sum has as many values as there were.
+            let least = if figure.statistic.accumulates() { 0.0 } else { min_samples };
+            let mut figures = figures(figure);
+            if figure.statistic.accumulates() && figures.candidate.is_none() && figure.comparator == Comparator::Above {
+                figures.candidate = Some(Reading { value: 0.0, samples: 0.0 });
+            }
+            judge(figure.comparator, figure.limit, &figures, least)
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Rollouts on their way to the store and back: versions, retries, and what the history says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::STORE_TIMEOUT;
+use crate::clock;
+use crate::domain::rollout::{Effect, Ground, Plan, Rollout};
+use crate::domain::series::Seconds;
+use crate::store::{Attached, Entry, Failure, StateChange, Store as _};
+
+/// Entries that wait for a store that fails; the oldest go first.
+const MAX_WAITING: usize = 256;
+
+/// The store, as far as rollouts use it.
+pub(super) struct Kept {
+    store: Arc<Attached>,
+}
+
+/// What is known of one rollout.
+pub(super) struct Known {
+    /// `None` until the store has told.
+    rollout: Option<Rollout>,
+    /// As it was before the last change, to take that back.
+    before: Option<Rollout>,
+    /// The version that is stored.
+    version: u64,
+    /// What the history is to say.
+    waiting: Vec<Entry>,
+    /// Entries of the last change.
+    added: usize,
+    /// What is stored, as text.
+    stored: String,
+    /// Why it is not known.
+    pub(super) trouble: Option<String>,
+}
+
+impl Known {
+    /// The store could not tell.
+    pub(super) fn unread(why: String) -> Self {
+        Self {
+            rollout: None,
+            before: None,
+            version: 0,
+            waiting: Vec::new(),
+            added: 0,
+            stored: String::new(),
+            trouble: Some(why),
+        }
+    }
+
+    pub(super) const fn rollout(&self) -> Option<&Rollout> {
+        self.rollout.as_ref()
+    }
+
+    pub(super) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Replaces what cannot be read, because somebody said so.
+    pub(super) fn begin_anew(&mut self, plan: &Plan, ground: Ground, now: Seconds) {
+        if self.trouble.is_some() {
+            self.rollout = Some(Rollout::new(plan, ground, now));
+            self.trouble = None;
+        }
+    }
+
+    /// Takes a change over, which may be taken back.
+    pub(super) fn put(&mut self, rollout: Rollout, entries: Vec<Entry>, reversible: bool) {
+        self.added = entries.len();
+        self.waiting.extend(entries);
+        let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
+        self.waiting.drain(..surplus);
+        let before = self.rollout.replace(rollout);
+        self.before = before.filter(|_| reversible);
+    }
+
+    /// As if the last change had not been.
+    pub(super) fn take_back(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.rollout = Some(before);
+            let kept = self.waiting.len().saturating_sub(self.added);
+            self.waiting.truncate(kept);
+        }
+    }
+
+    /// Whether something is to be written that cannot wait.
+    pub(super) fn has_news(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether it is not as it is stored.
+    pub(super) fn has_progress(&self) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| {
+            let untouched = self.version == 0 && rollout.entry == 0 && !rollout.staged && !rollout.disabled;
+            !untouched && rollout.to_text() != self.stored
+        })
+    }
+}
+
+impl Kept {
+    pub(super) const fn new(store: Arc<Attached>) -> Self {
+        Self { store }
+    }
+
+    /// Reads the rollout of a route; a new one begins where nothing is stored.
+    pub(super) async fn read(&self, name: &str, plan: &Plan, ground: &Ground) -> Result<Known, String> {
+        let found = bounded(self.store.state(name)).await.map_err(|failure| failure.to_string())?;
+        let mut known = Known::unread(String::new());
+        known.trouble = None;
+        match found {
+            None => known.rollout = Some(Rollout::new(plan, ground.clone(), clock::timestamp().as_second())),
+            Some(state) => {
+                known.version = state.version;
+                match Rollout::of_text(&state.text) {
+                    Ok(rollout) => known.rollout = Some(rollout),
+                    Err(error) => known.trouble = Some(error.to_string()),
+                }
+                known.stored = state.text;
+            }
+        }
+        Ok(known)
+    }
+
+    /// Writes a rollout and what the history says of it.
+    pub(super) async fn save(&self, name: &str, known: &mut Known) -> Result<(), String> {
+        let Some(rollout) = &known.rollout else { return Ok(()) };
+        let text = rollout.to_text();
+        let change = StateChange {
+            route: name.into(),
+            expected: known.version,
+            text: text.clone(),
+            now: clock::timestamp(),
+            history: known.waiting.clone(),
+        };
+        match bounded(self.store.save_state(change)).await {
+            Ok(version) => known.settled(version, text),
+            Err(Failure::Conflict { found }) => {
+                // Either an earlier write of ours arrived although nobody waited for it, or somebody else wrote.
+                let stored = bounded(self.store.state(name)).await.map_err(|failure| failure.to_string())?;
+                match stored {
+                    Some(state) if state.text == text => known.settled(state.version, text),
+                    Some(state) => {
+                        known.version = state.version;
+                        return Err(format!("the state was changed meanwhile (version {found})"));
+                    }
+                    None => {
+                        known.version = 0;
+                        return Err("the state is gone".to_owned());
+                    }
+                }
+            }
+            Err(failure) => return Err(failure.to_string()),
+        }
+        Ok(())
+    }
+}
+
+impl Known {
+    fn settled(&mut self, version: u64, text: String) {
+        (self.version, self.stored) = (version, text);
+        self.waiting.clear();
+        self.before = None;
+    }
+}
+
+async fn bounded<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = |_| Failure::Unavailable(format!("no answer within {} s", Duration::as_secs(&STORE_TIMEOUT)));
+    tokio::time::timeout(STORE_TIMEOUT, work).await.map_err(late)?
+}
+
+/// What the history says: numbers, thresholds, the configuration's hash, who and why.
+pub(super) fn entries(route: &str, effects: &[Effect], hash: &str) -> Vec<Entry> {
+    let of = |effect: &Effect| match effect {
+        Effect::Moved(moved) => {
+            let detail = json!({
+                "from": moved.from,
+                "to": moved.to,
+                "reason": moved.note.reason,
+                "figures": figures(&moved.figures),
+                "config": hash,
+            });
+            Some((moved.kind, moved.note.actor.clone(), detail))
+        }
+        Effect::Alert { key, critical, text } => {
+            let detail = json!({ "key": key, "critical": critical, "text": text, "config": hash });
+            Some(("alert", "guard".to_owned(), detail))
+        }
+        Effect::Resolve { key } => Some(("resolved", "guard".to_owned(), json!({ "key": key }))),
+    };
+    let entry = |(kind, actor, detail): (&str, String, serde_json::Value)| Entry {
+        at: clock::timestamp(),
+        route: route.into(),
+        kind: kind.into(),
+        actor: actor.into(),
+        detail: detail.to_string().into(),
+    };
+    effects.iter().filter_map(of).map(entry).collect()
+}
+
+fn figures(figures: &[(String, crate::domain::guard::Finding)]) -> serde_json::Value {
+    figures.iter().map(|(name, finding)| (name.clone(), json!(finding))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Tells the log.
+pub(super) fn log(route: &str, effect: &Effect) {
+    match effect {
+        Effect::Moved(moved) => {
+            let (from, to) = (&moved.from, &moved.to);
+            tracing::warn!(
+                route,
+                kind = moved.kind,
+                actor = moved.note.actor,
+                reason = moved.note.reason,
+                from = from.state,
+                to = to.state,
+                stage = to.stage,
+                percent = to.percent,
+                "the rollout moved"
+            );
+        }
+        Effect::Alert { key, critical, text } => tracing::warn!(route, key, critical, text, "alert"),
+        Effect::Resolve { key } => tracing::info!(route, key, "resolved"),
+    }
+}

@@ -1,0 +1,432 @@
+//! Rollouts in the world: what `domain::rollout` decides is published, stored and told.
+//!
+//! One task walks all routes, once a second, and looks for catastrophes ten times a second; commands are obeyed
+//! at once. It is the only writer of rollouts. Invariants: what lowers exposure is published first and stored with
+//! retries, what raises it is stored first; a rollout that cannot be read serves control; nothing waits for a
+//! store that hangs for longer than [`STORE_TIMEOUT`].
+
+mod figures;
+mod kept;
+mod route;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{RouteSummary, SharedEvidence, SharedWindows};
+use crate::clock;
+use crate::config::phase;
+use crate::domain::breaker::Millis;
+use crate::domain::evidence::RouteEvidence;
+use crate::domain::rollout::{
+    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Outcome, Plan, Reply, Rollout, Verb, check_reason, step,
+};
+use crate::live::exposures::is_supervised;
+use crate::live::{Exposures, Live, Snapshot};
+use crate::store::Attached;
+use kept::{Kept, Known};
+pub use route::{GuardView, Recent};
+use route::{Memory, Place, catastrophe};
+pub use view::View;
+
+/// How often it is looked for catastrophes.
+const TICK: Duration = Duration::from_millis(100);
+/// How often everything is looked at.
+const LOOK: Millis = 1_000;
+/// The longest wait for the store; the task has guards to watch.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Commands that wait.
+const MAX_ASKS: usize = 64;
+/// Active time is written this often where nothing else changes.
+const SAVE_PROGRESS: Millis = 10_000;
+/// How long a store that failed is left alone.
+const STORE_PAUSE: Millis = 1_000;
+
+/// What somebody wants of a rollout.
+#[derive(Debug)]
+pub struct Ask {
+    /// The route's name.
+    pub route: String,
+    /// The verb's word.
+    pub verb: String,
+    /// The stage, for `jump`.
+    pub stage: Option<String>,
+    /// A token's name.
+    pub actor: String,
+    /// In words.
+    pub reason: String,
+    /// The version that the asker has seen; another one is a conflict.
+    pub version: Option<u64>,
+    /// Whether it is only to be told what would happen.
+    pub dry_run: bool,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was done, or would be.
+    Done(Box<View>),
+    /// It was so already.
+    Already(Box<View>),
+    /// It cannot be done, and why.
+    Refused(String, Box<View>),
+    /// The rollout has another version.
+    Conflict(Box<View>),
+    /// There is no such route.
+    Unknown,
+    /// What was asked is not right.
+    Invalid(String),
+    /// The store cannot keep it, so it was not done.
+    Unstored(String),
+}
+
+/// How others reach the rollouts.
+#[derive(Debug, Clone)]
+pub struct Rollouts {
+    views: Arc<Mutex<BTreeMap<Arc<str>, View>>>,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Rollouts {
+    /// Rollouts, and the task that walks them.
+    #[must_use]
+    pub fn new(
+        live: Arc<Live>,
+        store: Arc<Attached>,
+        windows: SharedWindows,
+        evidence: SharedEvidence,
+        tell: Tell,
+    ) -> (Self, Walker) {
+        let (asks, asked) = mpsc::channel(MAX_ASKS);
+        let views = Arc::default();
+        let rollouts = Self { views: Arc::clone(&views), asks };
+        let kept = Kept::new(store);
+        let routes = HashMap::new();
+        let (looked_at, store_rests) = (clock::now_millis(), 0);
+        (rollouts, Walker { live, kept, windows, evidence, views, asked, routes, looked_at, store_rests, tell })
+    }
+
+    /// Where a route's rollout stands; `None` before it was first looked at.
+    #[must_use]
+    pub fn view(&self, route: &str) -> Option<View> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).get(route).cloned()
+    }
+
+    /// All rollouts, of routes that are gone, too, by name.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<Arc<str>, View> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for something; `None` when nobody answers, since the process ends.
+    pub async fn ask(&self, make: impl FnOnce(oneshot::Sender<Answer>) -> Ask) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(make(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Who is told what happened to a route: the history is written by then.
+pub type Tell = Box<dyn Fn(&str, &Effect) + Send + Sync>;
+
+/// Walks all rollouts. See the module.
+pub struct Walker {
+    live: Arc<Live>,
+    kept: Kept,
+    windows: SharedWindows,
+    evidence: SharedEvidence,
+    views: Arc<Mutex<BTreeMap<Arc<str>, View>>>,
+    asked: mpsc::Receiver<Ask>,
+    routes: HashMap<Arc<str>, Supervised>,
+    /// When everything was last looked at.
+    looked_at: Millis,
+    /// Until when the store is left alone.
+    store_rests: Millis,
+    tell: Tell,
+}
+
+/// A route's rollout and what is remembered of it.
+struct Supervised {
+    known: Known,
+    memory: Memory,
+    saved_at: Millis,
+}
+
+impl Walker {
+    /// Runs until `stopping` is told, then writes what is not written.
+    pub async fn run(mut self, mut stopping: oneshot::Receiver<()>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut stopping => break,
+                Some(ask) = self.asked.recv() => self.answer(ask).await,
+                _ = ticks.tick() => self.look().await,
+            }
+        }
+        for name in self.routes.keys().cloned().collect::<Vec<_>>() {
+            self.save(&name, true).await;
+        }
+    }
+
+    /// One look: catastrophes always, everything else once a second.
+    async fn look(&mut self) {
+        let snapshot = self.live.snapshot();
+        self.meet(&snapshot).await;
+        let now = clock::now_millis();
+        let is_due = now.saturating_sub(self.looked_at) >= LOOK;
+        // What is lost by looking late is lost: who slept did not watch.
+        let elapsed = Duration::from_millis(now.saturating_sub(self.looked_at)).min(MAX_ELAPSED);
+        if is_due {
+            self.looked_at = now;
+        }
+        for index in 0..snapshot.routes.len() {
+            let id = snapshot.routes[index].id;
+            let route = &snapshot.config().routes[index];
+            let name = Arc::clone(&route.name);
+            let failing = if route.rollout.abort_on_failures && is_supervised(route) {
+                catastrophe(&self.windows.lock().recent(id))
+            } else {
+                None
+            };
+            if is_due || failing.is_some() {
+                self.tick(&snapshot, index, &name, if is_due { elapsed } else { Duration::ZERO }, failing).await;
+            }
+        }
+        if is_due {
+            self.publish_vanished(&snapshot);
+        }
+    }
+
+    async fn tick(
+        &mut self,
+        snapshot: &Snapshot,
+        index: usize,
+        name: &Arc<str>,
+        elapsed: Duration,
+        failing: Option<String>,
+    ) {
+        let Some((supervised, before)) = self.routes.get_mut(name).and_then(|supervised| {
+            let before = supervised.known.rollout()?.clone();
+            Some((supervised, before))
+        }) else {
+            return;
+        };
+        let seen = {
+            let evidence = self.evidence.lock();
+            let empty = RouteEvidence::default();
+            let evidence = evidence.route(snapshot.routes[index].id).unwrap_or(&empty);
+            let place = Place { snapshot, index, evidence, now: clock::now_millis() };
+            supervised.memory.see(&place, &before, elapsed)
+        };
+        let mut observed = seen.observed;
+        observed.catastrophe = failing;
+        let mut rollout = before.clone();
+        rollout.baselines.extend(seen.baselines);
+        let (plan, ground) = (plan_of(snapshot, index), ground_of(snapshot, index));
+        let outcome = step(rollout, plan, &ground, Event::Tick(&observed), clock::timestamp().as_second());
+        let guards = route::views(&observed, &outcome.rollout);
+        let report = outcome.report.clone();
+        let applied = self.apply(snapshot, index, name, &before, outcome).await;
+        let stored = applied.is_ok();
+        if let Some(Supervised { known, .. }) = self.routes.get(name)
+            && let Some(rollout) = known.rollout()
+        {
+            let share = share_seen(&self.windows.summary(snapshot.routes[index].id));
+            let view = View::of(name, rollout, plan, known.version(), guards, report, stored).seen(share);
+            self.show(name, view);
+        }
+    }
+
+    /// Publishes and stores what came of a step, in the order that is safe.
+    ///
+    /// # Errors
+    /// When it had to be stored first and was not: then nothing has happened.
+    async fn apply(
+        &mut self,
+        snapshot: &Snapshot,
+        index: usize,
+        name: &Arc<str>,
+        before: &Rollout,
+        outcome: Outcome,
+    ) -> Result<(), String> {
+        let plan = plan_of(snapshot, index);
+        let (was, is) = (before.exposure(plan), outcome.rollout.exposure(plan));
+        let is_touched = is_supervised(&snapshot.config().routes[index]) || is != Exposure::of_file(is.percent);
+        let Some(supervised) = self.routes.get_mut(name) else { return Ok(()) };
+        let entries = kept::entries(name, &outcome.effects, &snapshot.config().hash);
+        let raises = is.raises(&was);
+        supervised.known.put(outcome.rollout, entries, raises);
+        if raises {
+            if let Err(why) = self.store(name).await {
+                if let Some(supervised) = self.routes.get_mut(name) {
+                    supervised.known.take_back();
+                }
+                return Err(why);
+            }
+        }
+        if is_touched {
+            self.live.expose(Exposures::from([(Arc::clone(name), is)]));
+        }
+        let begins =
+            outcome.effects.iter().any(|effect| matches!(effect, Effect::Moved(moved) if moved.kind == "restarted"));
+        if begins {
+            self.windows.lock().forget_recent(snapshot.routes[index].id);
+        }
+        for effect in &outcome.effects {
+            kept::log(name, effect);
+            (self.tell)(name, effect);
+        }
+        // What is not stored now is stored later: it is published already.
+        self.save(name, false).await;
+        Ok(())
+    }
+
+    /// Writes a route's rollout, if there is anything to write and the store is not left alone.
+    async fn save(&mut self, name: &Arc<str>, at_the_end: bool) {
+        let now = clock::now_millis();
+        let Some(supervised) = self.routes.get(name) else { return };
+        let is_due = supervised.known.has_news()
+            || (supervised.known.has_progress()
+                && (at_the_end || now.saturating_sub(supervised.saved_at) >= SAVE_PROGRESS));
+        if is_due && now >= self.store_rests {
+            // It is told in the view, and the next look tries again.
+            let _later = self.store(name).await;
+        }
+    }
+
+    async fn store(&mut self, name: &Arc<str>) -> Result<(), String> {
+        let now = clock::now_millis();
+        let Some(supervised) = self.routes.get_mut(name) else { return Ok(()) };
+        let outcome = self.kept.save(name, &mut supervised.known).await;
+        supervised.saved_at = now;
+        if let Err(why) = &outcome {
+            self.store_rests = clock::now_millis() + STORE_PAUSE;
+            tracing::warn!(route = &**name, why, "the rollout is not stored yet");
+        }
+        outcome
+    }
+
+    /// Reads the rollouts of routes that are new here.
+    async fn meet(&mut self, snapshot: &Snapshot) {
+        let now = clock::now_millis();
+        for index in 0..snapshot.routes.len() {
+            let name = Arc::clone(&snapshot.config().routes[index].name);
+            let wait = |supervised: &Supervised| {
+                supervised.known.rollout().is_some() || now.saturating_sub(supervised.saved_at) < LOOK
+            };
+            if self.routes.get(&name).is_some_and(wait) || now < self.store_rests {
+                continue;
+            }
+            let (plan, ground) = (plan_of(snapshot, index), ground_of(snapshot, index));
+            let found = self.kept.read(&name, plan, &ground).await;
+            if let Err(why) = &found {
+                self.store_rests = clock::now_millis() + STORE_PAUSE;
+                tracing::error!(route = &*name, why, "where the rollout stands cannot be read");
+            }
+            let known = found.unwrap_or_else(Known::unread);
+            let news = known.rollout().map(|rollout| rollout.exposure(plan));
+            let touched = is_supervised(&snapshot.config().routes[index]);
+            if let Some(exposure) = news.filter(|exposure| touched || *exposure != Exposure::of_file(exposure.percent))
+            {
+                self.live.expose(Exposures::from([(Arc::clone(&name), exposure)]));
+            }
+            let view = View::unread(&name, &known, plan);
+            self.show(&name, view);
+            self.routes.insert(name, Supervised { known, memory: Memory::default(), saved_at: now });
+        }
+    }
+
+    /// Answers a command.
+    async fn answer(&mut self, ask: Ask) {
+        let snapshot = self.live.snapshot();
+        self.meet(&snapshot).await;
+        let Some(index) = snapshot.route_named(&ask.route) else {
+            let _gone = ask.reply.send(Answer::Unknown);
+            return;
+        };
+        let name = Arc::clone(&snapshot.config().routes[index].name);
+        let answer = self.obey(&snapshot, index, &name, &ask).await;
+        let _gone = ask.reply.send(answer);
+    }
+
+    async fn obey(&mut self, snapshot: &Snapshot, index: usize, name: &Arc<str>, ask: &Ask) -> Answer {
+        let plan = plan_of(snapshot, index);
+        let verb = match Verb::parse(&ask.verb, ask.stage.as_deref(), plan) {
+            Ok(verb) => verb,
+            Err(help) => return Answer::Invalid(help),
+        };
+        if let Err(help) = check_reason(&ask.reason) {
+            return Answer::Invalid(help);
+        }
+        let Some(supervised) = self.routes.get_mut(name) else { return Answer::Unknown };
+        if supervised.known.rollout().is_none() && matches!(verb, Verb::Rollback | Verb::Restart) {
+            supervised.known.begin_anew(plan, ground_of(snapshot, index), clock::timestamp().as_second());
+        }
+        let version = supervised.known.version();
+        let Some(before) = supervised.known.rollout().cloned() else {
+            return Answer::Unstored("the store has not told yet where the rollout stands".to_owned());
+        };
+        let view = |rollout: &Rollout, version, stored| {
+            Box::new(View::of(name, rollout, plan, version, Vec::new(), Default::default(), stored))
+        };
+        if ask.version.is_some_and(|seen| seen != version) {
+            return Answer::Conflict(view(&before, version, true));
+        }
+        let command = Command { verb, actor: ask.actor.clone(), reason: ask.reason.trim().to_owned() };
+        let ground = ground_of(snapshot, index);
+        let outcome = step(before.clone(), plan, &ground, Event::Command(&command), clock::timestamp().as_second());
+        let (reply, after) = (outcome.reply.clone(), outcome.rollout.clone());
+        if ask.dry_run {
+            return match reply {
+                Reply::Done => Answer::Done(view(&after, version, true)),
+                Reply::Already => Answer::Already(view(&after, version, true)),
+                Reply::Refused(why) => Answer::Refused(why, view(&after, version, true)),
+            };
+        }
+        if let Err(why) = self.apply(snapshot, index, name, &before, outcome).await {
+            return Answer::Unstored(why);
+        }
+        let known = self.routes.get(name).map(|supervised| &supervised.known);
+        let (version, stored) = known.map_or((version, false), |known| (known.version(), !known.has_news()));
+        let view = view(&after, version, stored);
+        self.show(name, View::clone(&view));
+        match reply {
+            Reply::Done => Answer::Done(view),
+            Reply::Already => Answer::Already(view),
+            Reply::Refused(why) => Answer::Refused(why, view),
+        }
+    }
+
+    fn show(&self, name: &Arc<str>, view: View) {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(name), view);
+    }
+
+    /// Marks what the file names no more. Its latch is kept.
+    fn publish_vanished(&self, snapshot: &Snapshot) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, view) in views.iter_mut() {
+            view.vanished = snapshot.route_named(name).is_none();
+        }
+    }
+}
+
+/// The share of the last minutes' requests that the candidate served, in percent.
+fn share_seen(summary: &RouteSummary) -> Option<f64> {
+    let (control, candidate) = (summary.control.requests as f64, summary.candidate.requests as f64);
+    (control + candidate > 0.0).then(|| candidate / (control + candidate) * 100.0)
+}
+
+fn plan_of(snapshot: &Snapshot, index: usize) -> &Plan {
+    &snapshot.config().routes[index].rollout.plan
+}
+
+fn ground_of(snapshot: &Snapshot, index: usize) -> Ground {
+    phase::parts(snapshot.config(), &snapshot.config().routes[index]).ground()
+}
