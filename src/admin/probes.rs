@@ -25,22 +25,22 @@ pub(super) fn ready(console: &Console) -> (StatusCode, &'static str) {
     if console.live.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") }
 }
 
-#[derive(Serialize)]
-struct Health {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Health {
     status: &'static str,
     generation: u64,
     store: StoreHealth,
     backends: Vec<BackendHealth>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct StoreHealth {
     up: bool,
     size_bytes: u64,
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct BackendHealth {
     name: Arc<str>,
     /// Whether requests can reach it as far as is known.
@@ -52,7 +52,7 @@ struct BackendHealth {
     endpoints: Vec<EndpointHealth>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct EndpointHealth {
     endpoint: String,
     address: Option<std::net::SocketAddr>,

@@ -4,10 +4,35 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::model::Role;
-use crate::config::{Diagnostic, Report};
+use crate::config::{Diagnostic, Report, Told};
+use crate::events::Mistake;
+
+/// What a problem is told as.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document {
+    r#type: &'static str,
+    /// What the status means.
+    title: &'static str,
+    status: u16,
+    /// What is wrong, in words.
+    detail: String,
+    /// The stable code, for programs.
+    code: &'static str,
+    /// The parameter or field that is wrong, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    /// With `reload_failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnostics: Option<Vec<Told>>,
+    /// With `bad_events`: what is wrong with which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<Mistake>>,
+}
 
 /// Why a request is not answered as asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +92,7 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    const fn status(&self) -> StatusCode {
+    pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::BadHost | Self::Invalid(_) | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
@@ -146,20 +171,20 @@ impl Problem {
 
     fn document(&self) -> Value {
         let status = self.status();
-        let mut document = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "detail": self.detail(),
-            "code": self.code(),
-        });
-        if let Self::Parameter { name, .. } = self {
-            document["parameter"] = name.as_str().into();
-        }
-        if let Self::ReloadFailed(report) = self {
-            document["diagnostics"] = report.diagnostics.iter().map(Diagnostic::to_json).collect();
-        }
-        document
+        json!(Document {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: self.detail(),
+            code: self.code(),
+            parameter: if let Self::Parameter { name, .. } = self { Some(name.clone()) } else { None },
+            diagnostics: if let Self::ReloadFailed(report) = self {
+                Some(report.diagnostics.iter().map(Diagnostic::told).collect())
+            } else {
+                None
+            },
+            events: None,
+        })
     }
 
     /// How a client is to prove who it is (RFC 6750, section 3).
@@ -224,7 +249,7 @@ impl Problem {
 const TRY_AGAIN: u64 = 5;
 
 /// Which roles suffice.
-fn enough(role: Role) -> String {
+pub(super) fn enough(role: Role) -> String {
     match role {
         Role::Events => "events, or at least operator".to_owned(),
         Role::Flags | Role::Viewer | Role::Operator | Role::Admin => format!("at least {}", role.as_str()),

@@ -30,7 +30,9 @@ pub mod window;
 use std::fmt;
 
 /// One of the two sides of a route. Exactly two, so that every place that handles one handles both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Arm {
     /// The trusted backend, to which every doubt leads.

@@ -29,6 +29,7 @@ mod life_cycle;
 mod measuring;
 mod measuring_events;
 mod ofrep;
+mod openapi;
 mod openfeature;
 mod pooling;
 mod reading;

@@ -10,7 +10,7 @@ use crate::domain::percent::Percent;
 use crate::domain::quality;
 
 /// One step of a decision, for people: what was asked, and whether it decided.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Step {
     /// The reason that this step would have given.
     pub step: Reason,
