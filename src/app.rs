@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Bound, Console};
+use crate::alerts::Alerts;
 use crate::config::{Loaded, Sources};
 use crate::controller::{self, Keeper, SharedEvidence, SharedWindows};
 use crate::events::{Intake, upkeep};
@@ -76,6 +77,8 @@ pub struct Gateway {
     pub observe: SocketAddr,
     /// Where operators connect.
     pub admin: SocketAddr,
+    /// Tells webhooks.
+    pub alerts: Alerts,
     journal: Journal,
     watching: Option<Watching>,
     data: DataPlane,
@@ -113,6 +116,7 @@ impl Gateway {
         let intake = Arc::new(Intake::new(Arc::clone(&live), Arc::default()));
         open_store(&control, &intake);
         let journal = Journal::start(Arc::clone(intake.store()), control.handle());
+        let alerts = Alerts::start(Arc::clone(&live), Arc::clone(intake.store()), control.handle());
         let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
@@ -130,6 +134,7 @@ impl Gateway {
             intake: Arc::clone(&intake),
             journal: journal.clone(),
             evidence,
+            alerts: alerts.clone(),
         };
         journal.note(chronicle::started(live.snapshot().config()));
         admin::serve(control.handle(), observe, admin, console);
@@ -143,6 +148,7 @@ impl Gateway {
             intake,
             observe,
             admin,
+            alerts,
             journal,
             watching,
             data,

@@ -12,8 +12,9 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::endpoint::{Answer, Endpoint, JSON, Shape, of};
 use super::problem::Problem;
-use super::{Console, acts, assignments, body, config, events, explain, features, guard, kept, ofrep, openapi};
+use super::{Console, acts, alerts, assignments, body, config, events, explain, features, guard, kept, ofrep, openapi};
 use super::{probes, question, recent, routes, stats};
+use crate::alerts::Seen;
 use crate::config::Report;
 use crate::config::model::EVENTS_PATH;
 use crate::events::answer::{Outcome, Stored};
@@ -80,6 +81,10 @@ fn running() -> Vec<Endpoint> {
             on(m, features::page)
         })
         .gives(Answer::json::<features::Features>("What there is.")),
+        get("/api/v1/alerts", "alerts", "What fires, what was told of late, how webhooks fare.", |_, m| {
+            page(m, alerts::page)
+        })
+        .gives(Answer::json::<Seen>("What is known.")),
         get("/api/v1/requests/{id}", "request", "Why one of the last requests went where it did.", |_, m| {
             on(m, recent::line)
         })
@@ -133,6 +138,15 @@ fn acting() -> Vec<Endpoint> {
         .takes(of::<acts::Filter>, body::MAX_BODY)
         .gives(filter())
         .refuses(&[Problem::NoLog]),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/alerts/test/{webhook}",
+            "testAlerts",
+            "Sends a message by hand.",
+            |_, m| on(m, alerts::test),
+        )
+        .gives(Answer::json::<alerts::Tested>("What the webhook said."))
+        .refuses(&[Problem::Invalid(String::new()), Problem::UnknownWebhook(String::new())]),
         Endpoint::new(Method::POST, "/-/reload", "reload", "Reads the configuration again.", |_, m| {
             on(m, acts::reload)
         })

@@ -12,6 +12,7 @@
 //! | `ofrep` | flags for OpenFeature clients |
 //! | [`stats`] | how the arms fared over a stretch of time |
 //! | `acts` | reload, log filter |
+//! | `alerts` | what fires, and whether webhooks hear of it |
 //! | `events` | events come in |
 //! | `kept` | events and history, read, exported and removed |
 //! | `features`, `recent` | what this gateway can do, and why a request of late went where it did |
@@ -24,6 +25,7 @@
 //! here is on the way of a client's request. Invariant: no answer holds a secret.
 
 mod acts;
+mod alerts;
 pub mod assignments;
 mod body;
 mod config;
@@ -61,6 +63,7 @@ use axum::routing::MethodFilter;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::alerts::Alerts;
 use crate::clock;
 use crate::controller::{SharedEvidence, SharedWindows};
 use crate::events::Intake;
@@ -93,6 +96,8 @@ pub struct Console {
     pub intake: Arc<Intake>,
     /// Takes what is done for the history.
     pub journal: Journal,
+    /// Tells webhooks.
+    pub alerts: Alerts,
 }
 
 /// An entry of the history about the process as a whole, of now.

@@ -53,6 +53,8 @@ pub(crate) enum Problem {
     NotFound,
     /// No route of this name.
     UnknownRoute(String),
+    /// No webhook of this name.
+    UnknownWebhook(String),
     /// The page is there, for other methods.
     MethodNotAllowed,
     /// A body that is not said to be JSON.
@@ -98,7 +100,9 @@ impl Problem {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TokenRequired(_) | Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin | Self::RoleTooLow(_) => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::UnknownRoute(_) | Self::UnknownRequest { .. } => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::UnknownRoute(_) | Self::UnknownWebhook(_) | Self::UnknownRequest { .. } => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -121,6 +125,7 @@ impl Problem {
             Self::RoleTooLow(_) => "role_too_low",
             Self::NotFound => "not_found",
             Self::UnknownRoute(_) => "unknown_route",
+            Self::UnknownWebhook(_) => "unknown_webhook",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotJson => "not_json",
             Self::TooLarge(_) => "content_too_large",
@@ -149,6 +154,7 @@ impl Problem {
             Self::RoleTooLow(role) => format!("this takes a token, {}", enough(*role)),
             Self::NotFound => "there is no such page".into(),
             Self::UnknownRoute(name) => format!("there is no route {name:?}"),
+            Self::UnknownWebhook(name) => format!("there is no webhook {name:?}; they stand in [alerts.webhooks]"),
             Self::MethodNotAllowed => "this page does not take this method".into(),
             Self::NotJson => "the body must be said to be application/json".into(),
             Self::TooLarge(limit) => format!("the body is larger than {limit} bytes"),
@@ -198,6 +204,7 @@ impl Problem {
             | Self::ForeignOrigin
             | Self::NotFound
             | Self::UnknownRoute(_)
+            | Self::UnknownWebhook(_)
             | Self::MethodNotAllowed
             | Self::NotJson
             | Self::TooLarge(_)
@@ -230,6 +237,7 @@ impl Problem {
             | Self::RoleTooLow(_)
             | Self::NotFound
             | Self::UnknownRoute(_)
+            | Self::UnknownWebhook(_)
             | Self::UnknownRequest { .. }
             | Self::MethodNotAllowed
             | Self::NotJson

@@ -3,6 +3,7 @@
 //! A command parses nothing and decides nothing of its own: it calls what does, and shows the result
 //! through [`output`], the only place that writes to the terminal.
 
+pub mod alerts;
 pub mod backup;
 pub mod check;
 pub mod client;
@@ -64,6 +65,8 @@ pub enum Command {
     Try(try_route::Args),
     /// Show how the routes of a running gateway fare.
     Status(status::Args),
+    /// Show what fires in a running gateway, or send a message to a webhook. Exit code 1: it did not take it.
+    Alerts(alerts::Args),
     /// Show the events that a running gateway has stored.
     Events(events::Args),
     /// Write all events of a running gateway into a file.
@@ -94,6 +97,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ImportEnv(args) => import_env::run(&args),
         Command::Try(args) => try_route::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => backup::run(&args),

@@ -3,6 +3,7 @@
 //! Everything here is a function of its arguments; what needs the time is given it. Nothing in this
 //! folder imports from outside of it (`tests/architecture.rs`).
 
+pub mod alert;
 pub mod assignment;
 pub mod attempt;
 pub mod breaker;

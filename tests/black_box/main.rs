@@ -11,6 +11,7 @@
 mod support;
 
 mod access_log;
+mod alerting;
 mod backends;
 mod bad_answers;
 mod bad_input;

@@ -24,6 +24,7 @@ fn rich() -> Setup {
          [routes.rich]\npath = \"/rich\"\nmethods = [\"POST\"]\ncontrol = \"old\"\ncandidate = \"priced\"\n\
          quality_gate = { metric = \"quality\", min = 0.5 }\nfallback = { replay = \"connect\" }\n\
          rules = [{ name = \"premium\", if = { user.tier = \"premium\" }, serve = \"candidate\" }]\n\
+         [alerts.webhooks.ops]\nurl = \"http://127.0.0.1:1\"\n\
          [routes.flag]\nvalues = { control = { top_k = 1 }, candidate = { top_k = 10 } }\n",
     )
 }
@@ -44,7 +45,7 @@ fn operations(document: &Value) -> BTreeSet<(String, String)> {
 
 /// A path with something in place of its parameters.
 fn filled(path: &str) -> String {
-    path.replace("{route}", "all").replace("{id}", "x").replace("{key}", "flag")
+    path.replace("{route}", "all").replace("{id}", "x").replace("{key}", "flag").replace("{webhook}", "ops")
 }
 
 /// Status and fields of an answer whose end nobody waits for.
@@ -156,7 +157,7 @@ fn every_answer_has_the_told_shape() {
     gateway.line_of(&fell_back);
     let lines = [&answers[0], &fell_back].map(|answer| answer.get("x-request-id").unwrap().to_owned());
     let context = json!({"context": {"targetingKey": "u", "user": {"tier": "premium"}}}).to_string();
-    let rows: [(&str, &str, &str, &str, &str); 43] = [
+    let rows: [(&str, &str, &str, &str, &str); 46] = [
         ("GET", "/livez", "", "", ""),
         ("GET", "/readyz", "", "", ""),
         ("GET", "/healthz", "", "", ""),
@@ -183,6 +184,9 @@ fn every_answer_has_the_told_shape() {
         ("GET", "/api/v1/log", "", "", ""),
         ("PUT", "/api/v1/log", "", "", "{\"filter\": \"info\"}"),
         ("PUT", "/api/v1/log", "", "", "{\"filter\": \"a=loud\"}"),
+        ("GET", "/api/v1/alerts", "", "", ""),
+        ("POST", "/api/v1/alerts/test/{webhook}", "ops", "", ""),
+        ("POST", "/api/v1/alerts/test/{webhook}", "nobody", "", ""),
         ("POST", "/-/reload", "", "", ""),
         ("POST", "/v1/events", "", "", "{\"name\": \"n\"}"),
         ("POST", "/v1/events", "", "", "[{\"name\": \"\"}, 1]"),
