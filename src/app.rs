@@ -1,6 +1,7 @@
 //! The composition root: a configuration becomes running services, and these stop in order.
 
 mod chronicle;
+mod told;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -11,10 +12,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Bound, Console};
+use crate::alerts::Alerts;
 use crate::config::{Loaded, Sources};
 use crate::controller::rollout::Walker;
 use crate::controller::{self, Keeper, Rollouts, SharedEvidence, SharedWindows};
-use crate::domain::rollout::Effect;
 use crate::events::{Intake, upkeep};
 use crate::live::{Attempted, Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
@@ -80,6 +81,8 @@ pub struct Gateway {
     pub observe: SocketAddr,
     /// Where operators connect.
     pub admin: SocketAddr,
+    /// Tells webhooks.
+    pub alerts: Alerts,
     journal: Journal,
     watching: Option<Watching>,
     data: DataPlane,
@@ -118,13 +121,14 @@ impl Gateway {
         let intake = Arc::new(Intake::new(Arc::clone(&live), Arc::default()));
         open_store(&control, &intake);
         let journal = Journal::start(Arc::clone(intake.store()), control.handle());
+        let alerts = Alerts::start(Arc::clone(&live), Arc::clone(intake.store()), control.handle());
         let (access_log, access) = AccessLog::new(access_log);
         let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
         let evidence = SharedEvidence::default();
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
         let keeper = Keeping::start(&control, &live, &intake, &evidence);
-        let tell = Box::new(|_: &str, _: &Effect| {});
+        let tell = told::teller(alerts.clone());
         let (rollouts, walker) =
             Rollouts::new(Arc::clone(&live), Arc::clone(intake.store()), windows.clone(), evidence.clone(), tell);
         let walking = Walking::start(&control, walker);
@@ -140,6 +144,7 @@ impl Gateway {
             journal: journal.clone(),
             evidence,
             rollouts: rollouts.clone(),
+            alerts: alerts.clone(),
         };
         journal.note(chronicle::started(live.snapshot().config()));
         admin::serve(control.handle(), observe, admin, console);
@@ -153,6 +158,7 @@ impl Gateway {
             intake,
             observe,
             admin,
+            alerts,
             journal,
             watching,
             data,

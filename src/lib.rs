@@ -11,6 +11,7 @@
 //! | [`measure`], [`controller`] | what workers record, and the slow loop that judges it |
 //! | [`events`] | takes events in, attributes them to arms, keeps the store within its bounds |
 //! | [`store`] | events, evidence, states and history: what outlives the process |
+//! | [`alerts`] | who is told of what, by webhook |
 //! | [`telemetry`], [`admin`] | what the gateway tells, and who may ask and change |
 //! | [`app`], [`cli`] | the composition root, and the commands |
 //! | [`clock`] | the only reader of the time |
@@ -20,6 +21,7 @@
 //! snapshot, and a request loads exactly one; nothing outside [`clock`] asks the time.
 
 pub mod admin;
+pub mod alerts;
 pub mod app;
 pub mod cli;
 pub mod clock;

@@ -21,8 +21,21 @@ use source::{File, Line, read, rust_files, sources};
 const IMPORTS: &[(&str, &[&str])] = &[
     (
         "admin",
-        &["clock", "config", "controller", "domain", "events", "live", "measure", "store", "telemetry", "upstream"],
+        &[
+            "alerts",
+            "clock",
+            "config",
+            "controller",
+            "domain",
+            "events",
+            "live",
+            "measure",
+            "store",
+            "telemetry",
+            "upstream",
+        ],
     ),
+    ("alerts", &["clock", "config::model", "domain", "live", "measure", "store", "upstream"]),
     ("app", ANYTHING),
     ("cli", ANYTHING),
     // Milliseconds are the domain's: its breaker is what has to pack them.
@@ -39,7 +52,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["clock", "config::model", "domain", "events", "jwt", "live", "measure", "telemetry::access", "upstream"],
     ),
     ("store", &["domain"]),
-    ("telemetry", &["clock", "config::model", "domain", "events", "jwt", "live", "measure", "upstream"]),
+    ("telemetry", &["alerts", "clock", "config::model", "domain", "events", "jwt", "live", "measure", "upstream"]),
     ("upstream", &["clock", "config::model"]),
 ];
 

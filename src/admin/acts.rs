@@ -11,13 +11,14 @@ use super::body;
 use super::guard::Actor;
 use super::problem::Problem;
 use super::{Console, history_entry};
-use crate::config::{Diagnostic, Severity};
+use crate::config::{Diagnostic, Severity, Told};
 use crate::live::{ReloadOutcome, Trigger};
 use crate::telemetry::log::LogError;
 
 /// The log's filter, as it is and as it is to be.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "LogFilter")]
 pub(super) struct Filter {
     filter: String,
 }
@@ -44,7 +45,7 @@ pub(super) async fn set_log_filter(
 }
 
 /// What came of a reload that did not fail.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(super) struct Reloaded {
     /// `applied` or `unchanged`.
     result: &'static str,
@@ -53,6 +54,7 @@ pub(super) struct Reloaded {
     /// Keys that were changed in the file and wait for a restart.
     restart_required: Vec<String>,
     /// What is doubtful, and mistakes that cost a file of `routes.d` its changes.
+    #[schemars(with = "Vec<Told>")]
     warnings: Vec<Value>,
     /// Whether there are such mistakes among the warnings.
     incomplete: bool,

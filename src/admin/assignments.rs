@@ -24,7 +24,7 @@ pub const MAX_SUBJECTS: usize = 10_000;
 pub const MAX_BODY: usize = 8 << 20;
 
 /// Who is asked about.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
     /// The key of the kind that splits.
@@ -36,17 +36,19 @@ pub struct Subject {
 }
 
 /// What is asked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "AssignmentsAsked")]
 pub struct Asked {
     /// The route's name.
     pub route: String,
-    /// At most [`MAX_SUBJECTS`].
+    /// At most 10,000.
+    #[schemars(length(max = MAX_SUBJECTS))]
     pub subjects: Vec<Subject>,
 }
 
 /// What rules and hash say for one subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Assigned {
     /// The arm.
     pub assigned: Arm,
@@ -55,7 +57,7 @@ pub struct Assigned {
 }
 
 /// The answer.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Assignments {
     /// The generation of the running configuration; `None` from a file.
     pub generation: Option<u64>,

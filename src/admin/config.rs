@@ -7,11 +7,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Console;
-use crate::config::{Diagnostic, restart_keys};
+use crate::config::{Diagnostic, Told, restart_keys};
 use crate::live::ReloadStatus;
 
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "RunningConfig")]
+pub(super) struct Page {
     generation: u64,
     hash: String,
     published_at: jiff::Timestamp,
@@ -22,10 +23,12 @@ struct Page {
     restart_required: Vec<String>,
     /// What the process runs with for every key that needs a restart.
     restart_keys: BTreeMap<&'static str, String>,
+    #[schemars(with = "Vec<Told>")]
     warnings: Vec<Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Reloads")]
 struct Reload {
     failed: bool,
     error: Option<String>,
@@ -34,7 +37,8 @@ struct Reload {
     watching: Option<&'static str>,
 }
 
-#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema)]
+#[schemars(rename = "ReloadCount")]
 struct Count {
     result: &'static str,
     trigger: &'static str,

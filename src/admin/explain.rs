@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Console;
 use super::body;
+use super::parameters::{Kind, Parameter};
 use super::problem::Problem;
 use super::question::{Given, Question, Unanswerable};
 use crate::clock;
@@ -26,7 +27,7 @@ use crate::domain::quality;
 use crate::live::RouteIndex;
 
 /// What the answer rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// The running process, with its health at this moment.
@@ -36,7 +37,7 @@ pub enum Basis {
 }
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Explanation {
     /// What was asked.
     pub route: String,
@@ -80,7 +81,7 @@ pub struct Explanation {
 }
 
 /// A value of the configuration and where it was typed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TypedValue {
     /// The key path.
     pub key: String,
@@ -89,6 +90,15 @@ pub struct TypedValue {
     /// `gateway.toml:41:13`, `environment NAME` or `default`.
     pub origin: String,
 }
+
+/// What may be asked in a query; [`Question::from_query`] reads it.
+pub(super) const OF_EXPLAIN: [Parameter; 5] = [
+    Parameter::new("route", Kind::Free { needed: true }, "The route's name."),
+    Parameter::new("key", Kind::Free { needed: false }, "The key of the kind that splits."),
+    Parameter::new("override", Kind::Word(&["control", "candidate"]), "The arm that a tester's header asks for."),
+    Parameter::new("pin", Kind::Free { needed: false }, "The pin of a running conversation."),
+    Parameter::new("attr", Kind::Pairs, "Attributes as NAME=VALUE, as often as wanted: `user.tier=premium`."),
+];
 
 /// A value, from the route and from what was typed of it.
 type Shown = fn(&Route, &Value) -> Value;

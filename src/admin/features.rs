@@ -13,7 +13,7 @@ use crate::config::model::{Purpose, StorePlace};
 /// Features that are compiled in.
 const COMPILED: &[&str] = if cfg!(feature = "mimalloc") { &["mimalloc"] } else { &[] };
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(super) struct Features {
     version: &'static str,
     compiled: &'static [&'static str],
@@ -24,7 +24,7 @@ pub(super) struct Features {
     counts: Counts,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 struct StoreView {
     /// `sqlite` or `memory`.
     engine: &'static str,
@@ -36,13 +36,13 @@ struct StoreView {
     last_event: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 struct TokenView {
     name: Arc<str>,
     role: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 struct Counts {
     backends: usize,
     /// Flags among them.

@@ -17,7 +17,9 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::ofrep;
+use super::openapi;
 use super::problem::Problem;
+pub(super) use super::problem::enough;
 use super::server::Reached;
 use crate::config::Config;
 use crate::config::model::{Admin, EVENTS_PATH, Role, Token};
@@ -32,7 +34,7 @@ pub(super) const EVENTS: &str = "/api/v1/events";
 pub(super) const ERASE: &str = "/api/v1/erase";
 
 /// Where OFREP's clients may send their token instead.
-const API_KEY: &str = "x-api-key";
+pub(super) const API_KEY: &str = "x-api-key";
 
 /// What the guard looks at.
 pub(super) struct Guard {
@@ -131,9 +133,10 @@ fn suffices(has: Role, needed: Role) -> bool {
 }
 
 /// What a request takes; `None` for what is open.
-fn needed(method: &Method, path: &str) -> Option<Role> {
+pub(super) fn needed(method: &Method, path: &str) -> Option<Role> {
     match (method.is_safe(), path) {
-        (true, "/livez" | "/readyz" | "/healthz" | "/metrics") => None,
+        // Nothing of them can be written, whoever asks.
+        (_, "/livez" | "/readyz" | "/healthz" | "/metrics" | openapi::PATH) => None,
         (_, path) if path.starts_with(ofrep::PREFIX) => Some(Role::Flags),
         (true, _) | (false, EXPLAIN | ASSIGNMENTS) => Some(Role::Viewer),
         (false, EVENTS_PATH) => Some(Role::Events),

@@ -2,18 +2,22 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `endpoint`, `endpoints` | what is served, as a table |
+//! | `openapi` | the same table, told to programs |
 //! | `server` | the two listeners and the life of a connection |
 //! | `guard` | who may ask what: `Host`, `Origin`, tokens, roles |
 //! | `probes` | `/livez /readyz /healthz /metrics` |
 //! | `routes`, `config` | what runs |
+//! | `rollout` | where a rollout stands, and the verbs that move it |
 //! | [`explain`], [`assignments`] | why an arm serves a user, and which arms many users are assigned |
 //! | `ofrep` | flags for OpenFeature clients |
 //! | [`stats`] | how the arms fared over a stretch of time |
 //! | `acts` | reload, log filter |
+//! | `alerts` | what fires, and whether webhooks hear of it |
 //! | `events` | events come in |
 //! | `kept` | events and history, read, exported and removed |
 //! | `features`, `recent` | what this gateway can do, and why a request of late went where it did |
-//! | `problem`, `body` | errors and input |
+//! | `problem`, `body`, `parameters` | errors and input |
 //!
 //! `[observe]` serves the probes alone, read-only, to anybody. `[admin]` serves everything. Reading
 //! there is open on a loopback address as long as the file names no token, and needs a `viewer`
@@ -22,19 +26,25 @@
 //! here is on the way of a client's request. Invariant: no answer holds a secret.
 
 mod acts;
+mod alerts;
 pub mod assignments;
 mod body;
 mod config;
+mod endpoint;
+mod endpoints;
 mod events;
 pub mod explain;
 mod features;
 mod guard;
 mod kept;
 mod ofrep;
+mod openapi;
+mod parameters;
 mod probes;
 mod problem;
 pub mod question;
 mod recent;
+mod rollout;
 mod routes;
 mod server;
 pub mod stats;
@@ -47,22 +57,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::MethodFilter;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::alerts::Alerts;
 use crate::clock;
-use crate::config::model::EVENTS_PATH;
 use crate::controller::{Rollouts, SharedEvidence, SharedWindows};
 use crate::events::Intake;
 use crate::live::{Live, Reloader};
 use crate::store::{Entry, Journal};
 use crate::telemetry::access::AccessLogGuard;
 use crate::telemetry::log::LogHandle;
+use endpoint::{Endpoint, Shared};
 use problem::Problem;
 pub use server::Bound;
 
@@ -89,6 +100,8 @@ pub struct Console {
     pub intake: Arc<Intake>,
     /// Takes what is done for the history.
     pub journal: Journal,
+    /// Tells webhooks.
+    pub alerts: Alerts,
 }
 
 /// An entry of the history about the process as a whole, of now.
@@ -107,47 +120,29 @@ pub fn serve(runtime: &Handle, observe: Bound, admin: Bound, console: Console) {
 }
 
 fn observe_router(console: Arc<Console>) -> Router {
-    bounded(with_problems(probe_routes()).with_state(console))
+    let ofrep = Arc::new(ofrep::Ofrep::new(Arc::clone(&console.live)));
+    let shared = Shared { ofrep, exports: Arc::new(Semaphore::new(0)) };
+    bounded(with_problems(served(&shared, endpoints::probes())).with_state(console))
 }
 
 fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
     let guard = Arc::new(guard::Guard { live: Arc::clone(&console.live), address });
-    let exports = Arc::new(Semaphore::new(kept::export::MAX_EXPORTS));
-    let export = async move |console, version, query| kept::export::begin(exports, console, version, query).await;
-    let routes = probe_routes()
-        .route("/api/v1/routes", page(routes::all))
-        .route("/api/v1/routes/{route}", get(async |console, name| routes::one(console, name)))
-        .route("/api/v1/stats", get(stats::page))
-        .route("/api/v1/config", page(config::page))
-        .route(guard::EXPLAIN, get(async |console, query| explain::by_query(console, query)).post(explain::by_body))
-        .route(guard::ASSIGNMENTS, post(assignments::by_body))
-        .route("/api/v1/log", page(acts::log_filter).put(acts::set_log_filter))
-        .route("/-/reload", post(acts::reload))
-        .route(EVENTS_PATH, post(events::take))
-        .route(guard::EVENTS, get(kept::events).delete(kept::removal::prune))
-        .route(guard::ERASE, post(kept::removal::erase))
-        .route("/api/v1/history", get(kept::history))
-        .route("/api/v1/export", get(export))
-        .route("/api/v1/requests/{id}", get(recent::line))
-        .route("/api/v1/features", get(features::page));
+    let ofrep = Arc::new(ofrep::Ofrep::new(Arc::clone(&console.live)));
+    let shared = Shared { ofrep, exports: Arc::new(Semaphore::new(kept::export::MAX_EXPORTS)) };
     let live = Arc::clone(&console.live);
-    let routes = routes.merge(ofrep::routes(Arc::clone(&live)));
+    let routes = served(&shared, endpoints::probes().into_iter().chain(endpoints::all()));
     let routes = with_problems(routes).layer(middleware::from_fn_with_state(guard, guard::admit));
     let routes = routes.layer(middleware::from_fn_with_state(live, ofrep::cors::tell));
     bounded(routes.with_state(console))
 }
 
-fn probe_routes() -> Router<Arc<Console>> {
-    Router::new()
-        .route("/livez", page(probes::live))
-        .route("/readyz", page(probes::ready))
-        .route("/healthz", page(probes::health))
-        .route("/metrics", page(probes::metrics))
-}
-
-/// A page that only reads.
-fn page<T: IntoResponse + 'static>(answer: fn(&Console) -> T) -> MethodRouter<Arc<Console>> {
-    get(move |State(console): State<Arc<Console>>| async move { answer(&console).into_response() })
+/// The only place where anything is routed: what is served is what the table says.
+fn served(shared: &Shared, endpoints: impl IntoIterator<Item = Endpoint>) -> Router<Arc<Console>> {
+    endpoints.into_iter().fold(Router::new(), |router, endpoint| {
+        // A method that axum does not know would be served by nothing, and a test would tell.
+        let Ok(method) = MethodFilter::try_from(endpoint.method.clone()) else { return router };
+        router.route(endpoint.path, (endpoint.serve)(shared, method))
+    })
 }
 
 fn with_problems(router: Router<Arc<Console>>) -> Router<Arc<Console>> {

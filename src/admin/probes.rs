@@ -25,22 +25,22 @@ pub(super) fn ready(console: &Console) -> (StatusCode, &'static str) {
     if console.live.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") }
 }
 
-#[derive(Serialize)]
-struct Health {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Health {
     status: &'static str,
     generation: u64,
     store: StoreHealth,
     backends: Vec<BackendHealth>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct StoreHealth {
     up: bool,
     size_bytes: u64,
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct BackendHealth {
     name: Arc<str>,
     /// Whether requests can reach it as far as is known.
@@ -52,7 +52,7 @@ struct BackendHealth {
     endpoints: Vec<EndpointHealth>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct EndpointHealth {
     endpoint: String,
     address: Option<std::net::SocketAddr>,
@@ -114,7 +114,7 @@ impl From<EndpointStatus> for EndpointHealth {
 
 /// Prometheus' text format.
 pub(super) fn metrics(console: &Console) -> Result<impl IntoResponse + use<>, Problem> {
-    match metrics::render(&console.live, &console.intake, console.access.dropped() as u64) {
+    match metrics::render(&console.live, &console.intake, &console.alerts, console.access.dropped() as u64) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be told");

@@ -4,10 +4,39 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::model::Role;
-use crate::config::{Diagnostic, Report};
+use crate::config::{Diagnostic, Report, Told};
+use crate::controller::rollout::View;
+use crate::events::Mistake;
+
+/// What a problem is told as.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document {
+    r#type: &'static str,
+    /// What the status means.
+    title: &'static str,
+    status: u16,
+    /// What is wrong, in words.
+    detail: String,
+    /// The stable code, for programs.
+    code: &'static str,
+    /// The parameter or field that is wrong, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    /// With `reload_failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnostics: Option<Vec<Told>>,
+    /// With `bad_events`: what is wrong with which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<Mistake>>,
+    /// With `rollout_refused` and `rollout_conflict`: where the rollout stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<View>,
+}
 
 /// Why a request is not answered as asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +57,8 @@ pub(crate) enum Problem {
     NotFound,
     /// No route of this name.
     UnknownRoute(String),
+    /// No webhook of this name.
+    UnknownWebhook(String),
     /// The page is there, for other methods.
     MethodNotAllowed,
     /// A body that is not said to be JSON.
@@ -62,25 +93,33 @@ pub(crate) enum Problem {
     NoSources,
     /// The configuration has mistakes; what ran before goes on.
     ReloadFailed(Report),
+    /// The rollout cannot do that where it stands.
+    RolloutRefused(String, Box<View>),
+    /// The rollout has another version than the one that was seen.
+    RolloutConflict(Box<View>),
+    /// It was not done, since it could not be stored.
+    RolloutUnstored(String),
     /// A mistake of ours.
     Internal,
 }
 
 impl Problem {
-    const fn status(&self) -> StatusCode {
+    pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::BadHost | Self::Invalid(_) | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TokenRequired(_) | Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin | Self::RoleTooLow(_) => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::UnknownRoute(_) | Self::UnknownRequest { .. } => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::UnknownRoute(_) | Self::UnknownWebhook(_) | Self::UnknownRequest { .. } => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoLog | Self::NoSources => StatusCode::CONFLICT,
+            Self::NoLog | Self::NoSources | Self::RolloutRefused(..) | Self::RolloutConflict(_) => StatusCode::CONFLICT,
             Self::ReloadFailed(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyExports | Self::StoreBusy(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Timeout | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout | Self::StoreUnavailable | Self::RolloutUnstored(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -96,6 +135,7 @@ impl Problem {
             Self::RoleTooLow(_) => "role_too_low",
             Self::NotFound => "not_found",
             Self::UnknownRoute(_) => "unknown_route",
+            Self::UnknownWebhook(_) => "unknown_webhook",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotJson => "not_json",
             Self::TooLarge(_) => "content_too_large",
@@ -108,6 +148,9 @@ impl Problem {
             Self::NoLog => "no_log",
             Self::NoSources => "no_sources",
             Self::ReloadFailed(_) => "reload_failed",
+            Self::RolloutRefused(..) => "rollout_refused",
+            Self::RolloutConflict(_) => "rollout_conflict",
+            Self::RolloutUnstored(_) => "rollout_unstored",
             Self::Internal => "internal",
         }
     }
@@ -124,6 +167,7 @@ impl Problem {
             Self::RoleTooLow(role) => format!("this takes a token, {}", enough(*role)),
             Self::NotFound => "there is no such page".into(),
             Self::UnknownRoute(name) => format!("there is no route {name:?}"),
+            Self::UnknownWebhook(name) => format!("there is no webhook {name:?}; they stand in [alerts.webhooks]"),
             Self::MethodNotAllowed => "this page does not take this method".into(),
             Self::NotJson => "the body must be said to be application/json".into(),
             Self::TooLarge(limit) => format!("the body is larger than {limit} bytes"),
@@ -140,26 +184,35 @@ impl Problem {
             Self::NoLog => "this process has no log whose filter could be changed".into(),
             Self::NoSources => "this process was not started from a file".into(),
             Self::ReloadFailed(report) => report.to_string(),
+            Self::RolloutRefused(why, _) => why.clone(),
+            Self::RolloutConflict(view) => {
+                format!("the rollout was changed meanwhile: it has version {}", view.version)
+            }
+            Self::RolloutUnstored(why) => format!("nothing was done, since it could not be stored: {why}"),
             Self::Internal => "something went wrong; the log tells more".into(),
         }
     }
 
     fn document(&self) -> Value {
         let status = self.status();
-        let mut document = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "detail": self.detail(),
-            "code": self.code(),
-        });
-        if let Self::Parameter { name, .. } = self {
-            document["parameter"] = name.as_str().into();
-        }
-        if let Self::ReloadFailed(report) = self {
-            document["diagnostics"] = report.diagnostics.iter().map(Diagnostic::to_json).collect();
-        }
-        document
+        json!(Document {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: self.detail(),
+            code: self.code(),
+            parameter: if let Self::Parameter { name, .. } = self { Some(name.clone()) } else { None },
+            diagnostics: if let Self::ReloadFailed(report) = self {
+                Some(report.diagnostics.iter().map(Diagnostic::told).collect())
+            } else {
+                None
+            },
+            events: None,
+            rollout: match self {
+                Self::RolloutRefused(_, view) | Self::RolloutConflict(view) => Some(View::clone(view)),
+                _ => None,
+            },
+        })
     }
 
     /// How a client is to prove who it is (RFC 6750, section 3).
@@ -173,6 +226,7 @@ impl Problem {
             | Self::ForeignOrigin
             | Self::NotFound
             | Self::UnknownRoute(_)
+            | Self::UnknownWebhook(_)
             | Self::MethodNotAllowed
             | Self::NotJson
             | Self::TooLarge(_)
@@ -186,6 +240,9 @@ impl Problem {
             | Self::NoLog
             | Self::NoSources
             | Self::ReloadFailed(_)
+            | Self::RolloutRefused(..)
+            | Self::RolloutConflict(_)
+            | Self::RolloutUnstored(_)
             | Self::Internal => None,
         }
     }
@@ -205,6 +262,7 @@ impl Problem {
             | Self::RoleTooLow(_)
             | Self::NotFound
             | Self::UnknownRoute(_)
+            | Self::UnknownWebhook(_)
             | Self::UnknownRequest { .. }
             | Self::MethodNotAllowed
             | Self::NotJson
@@ -215,6 +273,9 @@ impl Problem {
             | Self::NoLog
             | Self::NoSources
             | Self::ReloadFailed(_)
+            | Self::RolloutRefused(..)
+            | Self::RolloutConflict(_)
+            | Self::RolloutUnstored(_)
             | Self::Internal => None,
         }
     }
@@ -224,7 +285,7 @@ impl Problem {
 const TRY_AGAIN: u64 = 5;
 
 /// Which roles suffice.
-fn enough(role: Role) -> String {
+pub(super) fn enough(role: Role) -> String {
     match role {
         Role::Events => "events, or at least operator".to_owned(),
         Role::Flags | Role::Viewer | Role::Operator | Role::Admin => format!("at least {}", role.as_str()),

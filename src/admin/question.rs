@@ -13,7 +13,7 @@ use crate::domain::condition::Fact;
 use crate::domain::context::usable_key;
 
 /// What is asked.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// The route's name.

@@ -23,14 +23,14 @@ use crate::live::{RouteState, Snapshot};
 use crate::measure::RouteTotals;
 use crate::measure::counters::RequestTotal;
 
-#[derive(Serialize)]
-struct Routes {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Routes {
     generation: u64,
     routes: Vec<RouteView>,
 }
 
-#[derive(Serialize)]
-struct RouteView {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct RouteView {
     name: Arc<str>,
     /// `null` for a route that is a flag only.
     #[serde(rename = "match")]
@@ -41,7 +41,7 @@ struct RouteView {
     policy: PolicyView,
     /// What the running configuration says.
     percent: f64,
-    /// What came of it since the start; see `RouteTotals::effective_percent`.
+    /// What came of it since the start; of the users that a hash drew, the share on the candidate.
     effective_percent: Option<f64>,
     quality_gate: Option<GateView>,
     /// Hashes of what begins a phase when it changes.
@@ -50,14 +50,14 @@ struct RouteView {
     recent: Recent,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct MatchView {
     host: Option<String>,
     path: String,
     methods: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct ArmView {
     backend: Arc<str>,
     version: Option<String>,
@@ -71,21 +71,21 @@ struct ArmView {
 }
 
 /// For a million tokens.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct PricesView {
     input: f64,
     output: f64,
     currency: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct BudgetView {
     cost_per_day: f64,
     /// Today, in UTC, by this process.
     spent: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct PolicyView {
     enabled: bool,
     forced: Option<Arm>,
@@ -102,16 +102,16 @@ struct PolicyView {
 }
 
 /// `{"header": "x-user-id"}`.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct KeyView(BTreeMap<&'static str, String>);
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct TargetsView {
     control: usize,
     candidate: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct GateView {
     metric: String,
     min: f64,
@@ -119,7 +119,7 @@ struct GateView {
 }
 
 /// Counts since the start.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct Totals {
     control: ArmTotals,
     candidate: ArmTotals,
@@ -128,7 +128,7 @@ struct Totals {
     fallbacks_suppressed: Vec<CauseCount>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct ArmTotals {
     assigned: u64,
     served: u64,
@@ -136,14 +136,14 @@ struct ArmTotals {
     failures: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct CauseCount {
     cause: Cause,
     count: u64,
 }
 
 /// The last minutes.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct Recent {
     window_seconds: u64,
     #[serde(flatten)]

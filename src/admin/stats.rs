@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use jiff::{SpanRelativeTo, Timestamp, Unit};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Console;
+use super::parameters::{self, Given, Parameter};
 use super::problem::Problem;
 use crate::clock;
 use crate::config::model::{Metric, MetricRef, MetricSource};
@@ -27,8 +28,20 @@ const DEFAULT_WINDOW: Seconds = 3_600;
 /// The longest stretch: what is kept.
 const MAX_WINDOW: Seconds = HOURS as Seconds * 3_600;
 
+/// What may be asked.
+pub(super) const OF_STATS: [Parameter; 4] = [
+    Parameter::new("route", parameters::Kind::Text, "This route alone."),
+    Parameter::new(
+        "window",
+        parameters::Kind::Length { most_seconds: MAX_WINDOW },
+        "How long a stretch, ending at `end`: an hour without it. Not together with `start`.",
+    ),
+    Parameter::new("start", parameters::Kind::Time, "Where the stretch begins."),
+    Parameter::new("end", parameters::Kind::Time, "Where it ends; now without it."),
+];
+
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Stats {
     /// Where the stretch begins, on a whole minute or hour.
     pub start: Timestamp,
@@ -41,7 +54,7 @@ pub struct Stats {
 }
 
 /// One route.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RouteStats {
     /// The control arm.
     pub control: ArmStats,
@@ -50,7 +63,7 @@ pub struct RouteStats {
 }
 
 /// One arm. Times are in milliseconds; `null` is unknown.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ArmStats {
     /// Requests that it served.
     pub requests: u64,
@@ -71,7 +84,7 @@ pub struct ArmStats {
 }
 
 /// A distribution of times in milliseconds; quantiles are within 1 %.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Times {
     /// The mean.
     pub mean: Option<f64>,
@@ -84,7 +97,7 @@ pub struct Times {
 }
 
 /// A metric of the file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MetricStats {
     /// `occurrence`, `count`, `value` or `ratio`.
     pub kind: String,
@@ -106,14 +119,12 @@ struct Stretch {
 }
 
 /// `GET /api/v1/stats`.
-pub(super) async fn page(
-    State(console): State<Arc<Console>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Stats>, Problem> {
+pub(super) async fn page(State(console): State<Arc<Console>>, query: RawQuery) -> Result<Json<Stats>, Problem> {
     let now = clock::timestamp();
-    let (route, stretch) = asked(query.as_deref().unwrap_or_default(), now).map_err(Problem::Invalid)?;
+    let given = parameters::read(&query, &OF_STATS)?;
+    let (route, stretch) = (given.text("route"), asked(&given, now).map_err(Problem::Invalid)?);
     let snapshot = console.live.snapshot();
-    if let Some(name) = route.as_deref().filter(|name| snapshot.route_named(name).is_none()) {
+    if let Some(name) = route.filter(|name| snapshot.route_named(name).is_none()) {
         return Err(Problem::UnknownRoute(name.to_owned()));
     }
     let step = Step::reaching(stretch.start, now.as_second());
@@ -121,7 +132,7 @@ pub(super) async fn page(
     let (start, end) = (floor(stretch.start), stretch.end);
     let mut routes = BTreeMap::new();
     for (definition, state) in snapshot.config().routes.iter().zip(&snapshot.routes) {
-        if route.as_deref().is_some_and(|wanted| wanted != &*definition.name) {
+        if route.is_some_and(|wanted| wanted != &*definition.name) {
             continue;
         }
         let sum = console.evidence.lock().series(state.id).map(|series| series.sum(step, start, end));
@@ -134,21 +145,12 @@ pub(super) async fn page(
     Ok(Json(Stats { start: time(start)?, end: time(end)?, step_seconds: step.seconds(), routes }))
 }
 
-fn asked(query: &str, now: Timestamp) -> Result<(Option<String>, Stretch), String> {
-    let (mut route, mut window, mut start, mut end) = (None, None, None, None);
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "route" => route = Some(value.into_owned()),
-            "window" => window = Some(seconds(&value)?),
-            "start" => start = Some(moment("start", &value)?),
-            "end" => end = Some(moment("end", &value)?),
-            other => return Err(format!("unknown parameter {other:?}; there are route, window, start and end")),
-        }
-    }
+fn asked(given: &Given, now: Timestamp) -> Result<Stretch, String> {
     // What happens in this second is told, too.
     let now = now.as_second() + 1;
-    let end = end.unwrap_or(now).min(now);
-    let start = match (start, window) {
+    let time = |name| given.time(name).map(Timestamp::as_second);
+    let end = time("end").unwrap_or(now).min(now);
+    let start = match (time("start"), given.seconds("window")) {
         (Some(_), Some(_)) => return Err("`window` and `start` at once: one of them says where it begins".to_owned()),
         (Some(start), None) => start,
         (None, window) => end - window.unwrap_or(DEFAULT_WINDOW),
@@ -156,20 +158,7 @@ fn asked(query: &str, now: Timestamp) -> Result<(Option<String>, Stretch), Strin
     if start >= end {
         return Err("the end is not after the start".to_owned());
     }
-    Ok((route, Stretch { start: start.max(now - MAX_WINDOW), end }))
-}
-
-fn seconds(text: &str) -> Result<Seconds, String> {
-    let help = || format!("window={text:?}: expected a length of time up to 30d, for example 15m, 1h or 7d");
-    let span: jiff::Span = text.parse().map_err(|_| help())?;
-    let relative = SpanRelativeTo::days_are_24_hours();
-    let total = span.total((Unit::Second, relative)).map_err(|_| help())?;
-    if total >= 1.0 && total <= MAX_WINDOW as f64 { Ok(total.ceil() as Seconds) } else { Err(help()) }
-}
-
-fn moment(name: &str, text: &str) -> Result<Seconds, String> {
-    let at: Timestamp = text.parse().map_err(|_| format!("{name}={text:?}: expected a time as RFC 3339 writes it"))?;
-    Ok(at.as_second())
+    Ok(Stretch { start: start.max(now - MAX_WINDOW), end })
 }
 
 fn arm_stats(snapshot: &Snapshot, arm: Arm, measured: &Cells) -> ArmStats {
@@ -236,6 +225,11 @@ fn stats_of(metric: &Metric, sum: f64, count: f64) -> MetricStats {
 mod tests {
     use super::*;
 
+    fn read(query: &str, now: Timestamp) -> Result<Stretch, String> {
+        let given = parameters::read(&RawQuery(Some(query.to_owned())), &OF_STATS);
+        asked(&given.map_err(|problem| problem.code().to_owned())?, now)
+    }
+
     #[test]
     fn stretches_are_read_and_bounded() {
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
@@ -249,7 +243,7 @@ mod tests {
             ("end=2030-01-01T00:00:00Z&window=1m", 60),
         ];
         for (query, length) in rows {
-            let (_, stretch) = asked(query, now).unwrap();
+            let stretch = read(query, now).unwrap();
             assert_eq!((stretch.end, stretch.end - stretch.start), (second, length), "{query}");
         }
         for query in [
@@ -265,7 +259,7 @@ mod tests {
             "limit=1",
             "window=999999999999999d",
         ] {
-            assert!(asked(query, now).is_err(), "{query}");
+            assert!(read(query, now).is_err(), "{query}");
         }
     }
 }

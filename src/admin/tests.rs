@@ -79,6 +79,8 @@ fn faces() -> Faces {
         reloader: Some(reloader),
         journal: Journal::start(Arc::default(), &Handle::current()),
         evidence: SharedEvidence::default(),
+        alerts: Alerts::unheard(),
+        rollouts: Rollouts::unheard(),
         intake: Arc::new(Intake::new(Arc::clone(&live), Arc::default())),
     });
     let observe = TowerToHyperService::new(observe_router(Arc::clone(&console)));
@@ -310,6 +312,8 @@ async fn connections_are_served_over_sockets() {
         reloader: None,
         journal: Journal::start(Arc::default(), &Handle::current()),
         evidence: SharedEvidence::default(),
+        alerts: Alerts::unheard(),
+        rollouts: Rollouts::unheard(),
         intake: Arc::new(Intake::new(Arc::clone(&faces.live), Arc::default())),
     };
     tokio::spawn(server::run(bound, admin_router(Arc::new(console), address)));

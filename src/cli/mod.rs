@@ -3,6 +3,7 @@
 //! A command parses nothing and decides nothing of its own: it calls what does, and shows the result
 //! through [`output`], the only place that writes to the terminal.
 
+pub mod alerts;
 pub mod backup;
 pub mod check;
 pub mod client;
@@ -18,6 +19,7 @@ pub mod healthcheck;
 pub mod import_env;
 pub mod moment;
 pub mod output;
+pub mod rollout;
 pub mod run;
 pub mod schema;
 pub mod status;
@@ -64,6 +66,10 @@ pub enum Command {
     Try(try_route::Args),
     /// Show how the routes of a running gateway fare.
     Status(status::Args),
+    /// Show what fires in a running gateway, or send a message to a webhook. Exit code 1: it did not take it.
+    Alerts(alerts::Args),
+    /// Show a rollout, or move it: start, pause, resume, approve, promote, jump, step_back, rollback, restart, ...
+    Rollout(rollout::Args),
     /// Show the events that a running gateway has stored.
     Events(events::Args),
     /// Write all events of a running gateway into a file.
@@ -94,6 +100,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ImportEnv(args) => import_env::run(&args),
         Command::Try(args) => try_route::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
+        Command::Rollout(args) => rollout::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => backup::run(&args),

@@ -32,7 +32,7 @@ pub use origins::Origins;
 pub use parse::url_mistake;
 pub use redact::REDACTED;
 pub use reference::reference;
-pub use report::{Diagnostic, Report, Severity};
+pub use report::{Diagnostic, Report, Severity, Told};
 pub use restart::{restart_keys, restart_required};
 pub use schema::schema;
 

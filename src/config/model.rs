@@ -3,6 +3,7 @@
 //! Made only by `config::check` from what was typed in files and environment; nothing here can be
 //! wrong any more. Names are unique, references are resolved to indices, secrets are read.
 
+mod alerts;
 mod backends;
 mod events;
 mod metrics;
@@ -25,6 +26,7 @@ use crate::domain::pointer::Pointer;
 use crate::domain::{fallback, quality, rewrite};
 use crate::jwt;
 
+pub use alerts::{Alerts, SigningKey, Webhook, WebhookFormat};
 pub use backends::{
     Backend, Balance, Endpoint, FixedAnswer, HealthCheck, HostHeader, Keepalive, Pass, Pricing, Target, Timeouts, Tls,
 };
@@ -55,6 +57,8 @@ pub struct Config {
     pub exposure: Option<Exposure>,
     /// Events from browsers.
     pub events: Events,
+    /// Who is told of what.
+    pub alerts: Alerts,
     /// Who asks, by kind.
     pub contexts: Vec<ContextKind>,
     /// Tokens that claims are read from.

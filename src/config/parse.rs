@@ -268,7 +268,7 @@ pub fn url_mistake(text: &str) -> Option<&'static str> {
     parse_url(text).err()
 }
 
-fn parse_url(text: &str) -> Result<Url, &'static str> {
+pub(super) fn parse_url(text: &str) -> Result<Url, &'static str> {
     let example = r#"expected "http://host[:port][/path]" or "https://...""#;
     let (tls, rest) = match text.split_once("://") {
         Some(("http", rest)) => (false, rest),

@@ -24,8 +24,9 @@ const SCHEME: &str = "pointsman phase 1";
 const SHOWN_BYTES: usize = 8;
 
 /// Hashes by what they are of: 16 hex digits each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
+#[schemars(rename = "PhaseParts")]
 pub struct Parts(BTreeMap<String, String>);
 
 impl Parts {

@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use super::node::{Origin, position};
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The configuration cannot be used.
@@ -32,6 +32,27 @@ pub struct Diagnostic {
     pub help: String,
     /// Bytes of the source that must not be shown: secrets.
     pub hidden: Vec<Range<usize>>,
+}
+
+/// A mistake, for programs.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Diagnostic")]
+pub struct Told {
+    severity: Severity,
+    /// The file, or `default`.
+    source: String,
+    /// From 1; `null` for what was not typed.
+    line: Option<usize>,
+    /// From 1.
+    column: Option<usize>,
+    /// Bytes of the source.
+    span: Option<[usize; 2]>,
+    /// The key path; empty for mistakes of syntax.
+    key: String,
+    /// What was found.
+    message: String,
+    /// What would be right.
+    help: String,
 }
 
 /// Why there is no configuration: at least one error, warnings among them, in the order of places.
@@ -87,21 +108,27 @@ impl Diagnostic {
     /// For programs: `severity`, `source`, `line`, `column`, `span`, `key`, `message`, `help`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!(self.told())
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn told(&self) -> Told {
         let place = self.place();
         let span = match &self.origin {
             Origin::Default => None,
             Origin::Source { span, .. } => Some([span.start, span.end]),
         };
-        serde_json::json!({
-            "severity": self.severity,
-            "source": self.source(),
-            "line": place.map(|(line, _)| line),
-            "column": place.map(|(_, column)| column),
-            "span": span,
-            "key": self.path,
-            "message": self.found,
-            "help": self.help,
-        })
+        Told {
+            severity: self.severity,
+            source: self.source().to_owned(),
+            line: place.map(|(line, _)| line),
+            column: place.map(|(_, column)| column),
+            span,
+            key: self.path.clone(),
+            message: self.found.clone(),
+            help: self.help.clone(),
+        }
     }
 
     /// For people: the message, the line with a caret, and what would be right.

@@ -57,7 +57,7 @@ impl Mergeable for Slice {
 }
 
 /// The last minutes of one route.
-#[derive(Debug, Clone, Default, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct RouteSummary {
     /// The control arm.
     pub control: ArmSummary,
@@ -66,7 +66,7 @@ pub struct RouteSummary {
 }
 
 /// The last minutes of one arm. Times are of attempts, in milliseconds.
-#[derive(Debug, Clone, Default, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct ArmSummary {
     /// Requests that this arm served.
     pub requests: u64,

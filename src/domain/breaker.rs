@@ -113,8 +113,9 @@ pub enum State {
 }
 
 /// The position alone, as metrics and pages show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "BreakerPosition")]
 pub enum Position {
     /// Requests pass.
     Closed,

@@ -3,7 +3,7 @@
 //! Pure rules only; counting, timing and sending are the exchange's.
 
 /// Why a candidate's try did not count as an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// No connection.

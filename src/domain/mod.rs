@@ -3,6 +3,7 @@
 //! Everything here is a function of its arguments; what needs the time is given it. Nothing in this
 //! folder imports from outside of it (`tests/architecture.rs`).
 
+pub mod alert;
 pub mod assignment;
 pub mod attempt;
 pub mod breaker;
@@ -33,7 +34,9 @@ pub mod window;
 use std::fmt;
 
 /// One of the two sides of a route. Exactly two, so that every place that handles one handles both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Arm {
     /// The trusted backend, to which every doubt leads.

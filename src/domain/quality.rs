@@ -28,8 +28,9 @@ pub struct Settings {
 }
 
 /// Where the gate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "GatePosition")]
 pub enum Position {
     /// The candidate serves its cohort.
     Open,

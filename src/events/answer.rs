@@ -45,6 +45,15 @@ pub enum Outcome {
     Unavailable,
 }
 
+/// What a sender is told of events that are on disk.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct Stored {
+    /// How many are new.
+    stored: usize,
+    /// How many were known by their id.
+    duplicates: usize,
+}
+
 /// An answer, before it is HTTP.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -59,6 +68,15 @@ pub struct Answer {
 }
 
 impl Outcome {
+    /// Status and code of each refusal that who has a token may be told.
+    #[must_use]
+    pub fn to_trusted() -> [(StatusCode, &'static str); 6] {
+        let bad = Self::Bad { mistakes: Vec::new(), of: 0 };
+        let [invalid, large] = [Self::Invalid(String::new()), Self::TooLarge(0)];
+        [bad, invalid, Self::NotJson, large, Self::Busy(Duration::ZERO), Self::Unavailable]
+            .map(|outcome| (outcome.status(), outcome.code()))
+    }
+
     const fn status(&self) -> StatusCode {
         match self {
             Self::Stored(_) => StatusCode::ACCEPTED,
@@ -130,7 +148,7 @@ impl Outcome {
     pub fn answer(&self) -> Answer {
         let status = self.status();
         if let Self::Stored(appended) = self {
-            let document = json!({ "stored": appended.stored, "duplicates": appended.duplicates });
+            let document = json!(Stored { stored: appended.stored, duplicates: appended.duplicates });
             return Answer { status, retry_after: None, content_type: "application/json", document };
         }
         let mut document = json!({

@@ -14,9 +14,9 @@ use crate::domain::exposure::TOKEN_LETTERS;
 use crate::store::EventId;
 
 /// Letters of a name.
-const MAX_NAME: usize = 128;
+pub(super) const MAX_NAME: usize = 128;
 /// Letters of an id.
-const MAX_ID: usize = 64;
+pub(super) const MAX_ID: usize = 64;
 /// Bytes of `data`, written without spaces.
 const MAX_DATA: usize = 16 << 10;
 /// Arrays and objects within each other in `data`.
@@ -26,10 +26,11 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(300);
 /// Letters of what was sent that are repeated to the sender.
 const MAX_QUOTED: usize = 40;
 
-const FIELDS: [&str; 9] = ["id", "name", "user", "exposure", "route", "contexts", "value", "data", "timestamp"];
+pub(super) const FIELDS: [&str; 9] =
+    ["id", "name", "user", "exposure", "route", "contexts", "value", "data", "timestamp"];
 
 /// What is wrong with an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Mistake {
     /// Its place in the batch, from 0.
     pub index: usize,

@@ -6,6 +6,7 @@
 //! | `attribution` | which arm of which route a draft counts for |
 //! | `answer` | what a sender is told |
 //! | `limiter` | how many events one address may send |
+//! | `shape` | what a batch looks like, for `/openapi.json` |
 //! | [`upkeep`] | opens the store, tries again, keeps it within its bounds |
 //!
 //! It listens nowhere: `admin` and `proxy` do. It draws no conclusions: what metrics make of events is
@@ -16,6 +17,7 @@ pub mod answer;
 mod attribution;
 mod batch;
 mod limiter;
+mod shape;
 pub mod upkeep;
 
 #[cfg(test)]
@@ -34,6 +36,7 @@ use crate::store::{Attached, Event, Failure, MAX_BATCH, Store as _};
 use answer::Outcome;
 pub use batch::Mistake;
 use limiter::Limiter;
+pub use shape::shape;
 
 /// Bytes of a batch from those who have a token.
 pub const MAX_BODY: usize = 1 << 20;

@@ -4,6 +4,7 @@
 //! a thread of its own looks into from time to time, so that no request has to wake it; when the queue
 //! is full a line is dropped and counted. The same thread keeps the last lines ([`super::recent`]).
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use schemars::{Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use super::recent::Recent;
@@ -130,7 +132,8 @@ pub(crate) struct Line<'a> {
 }
 
 /// A line as it is written. Times are in microseconds.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "AccessLine")]
 struct Written<'a> {
     timestamp: String,
     category: &'static str,
@@ -154,15 +157,22 @@ struct Written<'a> {
     overhead_us: u64,
     response_bytes: u64,
     #[serde(serialize_with = "by_name", skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(with = "BTreeMap<String, f64>")]
     metrics: &'a [(&'a str, f64)],
     generation: u64,
+}
+
+/// The shape of a line.
+pub(crate) fn shape(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Written<'_>>()
 }
 
 fn by_name<S: Serializer>(values: &[(&str, f64)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(values.iter().copied())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "AccessLineAttempt")]
 struct WrittenAttempt {
     arm: Arm,
     outcome: &'static str,

@@ -1,4 +1,4 @@
-//! One GET of a document that is not a user's, bounded in time and size.
+//! One GET of a document that is not a user's, or one POST of a message, bounded in time and size.
 //!
 //! It follows no redirect and keeps no connection: what it is for is seldom fetched. Invariant: nothing
 //! beyond the bound is kept, whatever the other side says of its length.
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
@@ -23,6 +23,9 @@ use crate::config::model::{Endpoint, Tls};
 
 const FETCH_USER_AGENT: HeaderValue = HeaderValue::from_static("pointsman");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Bytes of the answer to a message that are taken in.
+const MAX_POST_ANSWER: usize = 16 << 10;
 
 /// A document's URL, and whom to expect there.
 pub struct Document {
@@ -48,7 +51,7 @@ pub enum FetchError {
     /// No HTTP, or it broke off.
     #[error("no valid HTTP answer: {0}")]
     Http(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Another status than 200.
+    /// Another status than what was hoped for.
     #[error("answered {0}")]
     Status(StatusCode),
     /// More than so many bytes.
@@ -71,20 +74,38 @@ impl Document {
     /// # Errors
     /// See [`FetchError`].
     pub async fn fetch(&self, max_bytes: usize, timeout: Duration) -> Result<Bytes, FetchError> {
-        tokio::time::timeout(timeout, self.unbounded(max_bytes)).await.unwrap_or(Err(FetchError::Timeout))
+        let request = self.request(Method::GET).header(ACCEPT, JSON).body(Full::default())?;
+        let fetched = tokio::time::timeout(timeout, self.exchange(request, max_bytes)).await;
+        match fetched.unwrap_or(Err(FetchError::Timeout))? {
+            (StatusCode::OK, body) => body,
+            (status, _) => Err(FetchError::Status(status)),
+        }
     }
 
-    async fn unbounded(&self, max_bytes: usize) -> Result<Bytes, FetchError> {
+    /// Sends a message there; what is answered beside the status is not kept. A redirect is an answer like any
+    /// other: it is not followed.
+    ///
+    /// # Errors
+    /// See [`FetchError`]; [`FetchError::Status`] for every status but 2xx.
+    pub async fn post(&self, fields: HeaderMap, body: Bytes, timeout: Duration) -> Result<(), FetchError> {
+        let mut request = self.request(Method::POST).body(Full::new(body))?;
+        request.headers_mut().extend(fields);
+        let sent = tokio::time::timeout(timeout, self.exchange(request, MAX_POST_ANSWER)).await;
+        // A receiver that says much has taken it all the same.
+        let (status, _) = sent.unwrap_or(Err(FetchError::Timeout))?;
+        if status.is_success() { Ok(()) } else { Err(FetchError::Status(status)) }
+    }
+
+    fn request(&self, method: Method) -> http::request::Builder {
+        let path = if self.endpoint.base_path.is_empty() { "/" } else { &self.endpoint.base_path };
+        let request = Request::builder().method(method).uri(path).header(HOST, &self.endpoint.authority);
+        request.header(USER_AGENT, FETCH_USER_AGENT).header(CONNECTION, "close")
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Answered, FetchError> {
         let (socket, alternate) = self.resolve().await.map_err(FetchError::Resolve)?;
         let address = Address::new(Arc::clone(&self.endpoint), self.peer.clone(), socket, alternate);
         let connection = address.connect().await?;
-        let path = if self.endpoint.base_path.is_empty() { "/" } else { &self.endpoint.base_path };
-        let request = Request::get(path)
-            .header(HOST, &self.endpoint.authority)
-            .header(USER_AGENT, FETCH_USER_AGENT)
-            .header(ACCEPT, JSON)
-            .header(CONNECTION, "close")
-            .body(Empty::<Bytes>::new())?;
         let handshake = http1::handshake(TokioIo::new(connection)).await;
         let (sender, connection) = handshake.map_err(|error| FetchError::Http(Box::new(error)))?;
         let driven = async {
@@ -110,18 +131,20 @@ impl Document {
     }
 }
 
+/// The status, and the body or what became of it.
+type Answered = (StatusCode, Result<Bytes, FetchError>);
+
 async fn answer(
-    mut sender: SendRequest<Empty<Bytes>>,
-    request: Request<Empty<Bytes>>,
+    mut sender: SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
     max_bytes: usize,
-) -> Result<Bytes, FetchError> {
+) -> Result<Answered, FetchError> {
     let response = sender.send_request(request).await.map_err(|error| FetchError::Http(Box::new(error)))?;
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(response.status()));
-    }
-    match Limited::new(response.into_body(), max_bytes).collect().await {
+    let status = response.status();
+    let body = match Limited::new(response.into_body(), max_bytes).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLong(max_bytes)),
         Err(error) => Err(FetchError::Http(error)),
-    }
+    };
+    Ok((status, body))
 }

@@ -11,6 +11,7 @@
 mod support;
 
 mod access_log;
+mod alerting;
 mod backends;
 mod bad_answers;
 mod bad_input;
@@ -29,6 +30,7 @@ mod life_cycle;
 mod measuring;
 mod measuring_events;
 mod ofrep;
+mod openapi;
 mod openfeature;
 mod pooling;
 mod reading;

@@ -19,9 +19,9 @@ use serde_json::{Number, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::parameters::{Parameters, wrong};
-use super::{Row, refused};
+use super::{END, ROUTE, Row, START, TYPE, refused, wanted};
 use crate::admin::Console;
+use crate::admin::parameters::{self, Kind, Parameter};
 use crate::admin::problem::Problem;
 use crate::clock;
 use crate::store::{Attached, Cursor, EventQuery, Failure, Store as _};
@@ -32,6 +32,15 @@ pub(in crate::admin) const MAX_EXPORTS: usize = 4;
 const PAGE: usize = 500;
 /// For one page to be read, and for a client to take what waits for it; there is no bound on the whole.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// What may be asked of an export.
+pub(in crate::admin) const OF_EXPORT: [Parameter; 5] = [
+    Parameter::new("format", Kind::Word(&["json", "csv", "ndjson"]), "The shape of the file."),
+    TYPE,
+    ROUTE,
+    START,
+    END,
+];
 
 const COLUMNS: [&str; 14] = [
     "number",
@@ -51,20 +60,17 @@ const COLUMNS: [&str; 14] = [
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(in crate::admin) enum Format {
     Json,
     Csv,
     Ndjson,
 }
 
 impl Format {
-    fn parse(text: &str) -> Result<Self, Problem> {
-        match text {
-            "json" => Ok(Self::Json),
-            "csv" => Ok(Self::Csv),
-            "ndjson" => Ok(Self::Ndjson),
-            _ => Err(wrong("format", "it is none of json, csv, ndjson")),
-        }
+    /// The first is what a word that is none of theirs would mean; the list of parameters lets none pass.
+    fn of(word: &str) -> Self {
+        let all = [Self::Json, Self::Csv, Self::Ndjson];
+        all.into_iter().find(|format| format.extension() == word).unwrap_or(Self::Json)
     }
 
     const fn extension(self) -> &'static str {
@@ -75,7 +81,7 @@ impl Format {
         }
     }
 
-    const fn content_type(self) -> &'static str {
+    pub(in crate::admin) const fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Csv => "text/csv; charset=utf-8; header=present",
@@ -91,9 +97,9 @@ pub(in crate::admin) async fn begin(
     version: Version,
     query: RawQuery,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::read(&query, &["format", "type", "route", "start", "end"])?;
-    let format = parameters.text("format")?.map_or(Ok(Format::Json), Format::parse)?;
-    let query = parameters.events(PAGE)?;
+    let given = parameters::read(&query, &OF_EXPORT)?;
+    let format = given.text("format").map_or(Format::Json, Format::of);
+    let query = wanted(&given, PAGE);
     if version < Version::HTTP_11 {
         return Err(Problem::Invalid("an export takes HTTP/1.1: before, a part cannot be told from the whole".into()));
     }

@@ -2,14 +2,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `parameters` | what may be asked, with every mistake named |
 //! | `export` | all events as one answer of any length |
 //! | `removal` | events that are forgotten on request |
 //!
 //! It interprets nothing. Invariant: an answer holds a bounded part of the store, or is made piece by piece.
 
 pub(super) mod export;
-mod parameters;
 pub(super) mod removal;
 
 use std::sync::Arc;
@@ -21,10 +19,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Console;
+use super::parameters::{self, Given, Kind, Parameter};
 use super::problem::Problem;
 use crate::domain::Arm;
-use crate::store::{Cursor, Entry, Event, Failure, HistoryQuery, Store as _};
-use parameters::Parameters;
+use crate::store::{Cursor, Entry, Event, EventQuery, Failure, HistoryQuery, Store as _};
 
 /// Rows of a page where nobody asks for another number.
 const PAGE: u64 = 100;
@@ -33,9 +31,42 @@ const MAX_PAGE: u64 = 1_000;
 /// The highest number that a row can have.
 const MAX_CURSOR: Cursor = i64::MAX.cast_unsigned();
 
+const TYPE: Parameter = Parameter::new("type", Kind::Text, "Events of this name.");
+const ROUTE: Parameter = Parameter::new("route", Kind::Text, "What belongs to this route.");
+const START: Parameter = Parameter::new("start", Kind::Time, "Events that happened at this time or later.");
+const END: Parameter = Parameter::new("end", Kind::Time, "Events that happened before this time.");
+const LIMIT: Parameter =
+    Parameter::new("limit", Kind::Number { least: 1, most: MAX_PAGE, default: Some(PAGE) }, "Rows of a page.");
+
+/// What may be asked of the events.
+pub(super) const OF_EVENTS: [Parameter; 6] = [
+    TYPE,
+    ROUTE,
+    START,
+    END,
+    LIMIT,
+    Parameter::new(
+        "cursor",
+        Kind::Number { least: 0, most: MAX_CURSOR, default: Some(0) },
+        "The page behind this number: `next` of the page before.",
+    ),
+];
+
+/// What may be asked of the history.
+pub(super) const OF_HISTORY: [Parameter; 3] = [
+    ROUTE,
+    Parameter::new(
+        "before",
+        Kind::Number { least: 1, most: MAX_CURSOR, default: None },
+        "The page before this number: `next` of the page before.",
+    ),
+    LIMIT,
+];
+
 /// An event as it is shown.
-#[derive(Debug, Serialize)]
-struct Row<'a> {
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "StoredEvent")]
+pub(super) struct Row<'a> {
     number: Cursor,
     name: &'a str,
     id: &'a str,
@@ -81,14 +112,15 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
 }
 
-#[derive(Serialize)]
-struct HistoryPage<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct HistoryPage<'a> {
     history: Vec<HistoryRow<'a>>,
     /// Where older entries begin: `before` of the next question.
     next: Option<Cursor>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "HistoryEntry")]
 struct HistoryRow<'a> {
     number: Cursor,
     at: Timestamp,
@@ -106,8 +138,8 @@ impl<'a> HistoryRow<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct EventPage<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct EventPage<'a> {
     events: Vec<Row<'a>>,
     /// Where the next page begins: `cursor` of the next question; `null` after the last page.
     next: Option<Cursor>,
@@ -118,11 +150,9 @@ struct EventPage<'a> {
 
 /// A page of events, oldest first.
 pub(super) async fn events(State(console): State<Arc<Console>>, query: RawQuery) -> Result<Json<Value>, Problem> {
-    let known = ["type", "route", "start", "end", "limit", "cursor"];
-    let parameters = Parameters::read(&query, &known)?;
-    let limit = parameters.number("limit", 1, MAX_PAGE)?.unwrap_or(PAGE);
-    let mut query = parameters.events(limit as usize)?;
-    query.after = parameters.number("cursor", 0, MAX_CURSOR)?.unwrap_or(0);
+    let given = parameters::read(&query, &OF_EVENTS)?;
+    let mut query = wanted(&given, given.number("limit").unwrap_or(PAGE) as usize);
+    query.after = given.number("cursor").unwrap_or(0);
     let store = console.intake.store();
     let last = *store.stored().borrow();
     let page = store.events(query).await.map_err(refused)?;
@@ -132,15 +162,27 @@ pub(super) async fn events(State(console): State<Arc<Console>>, query: RawQuery)
 
 /// A page of the history, newest first.
 pub(super) async fn history(State(console): State<Arc<Console>>, query: RawQuery) -> Result<Json<Value>, Problem> {
-    let parameters = Parameters::read(&query, &["route", "before", "limit"])?;
+    let given = parameters::read(&query, &OF_HISTORY)?;
     let query = HistoryQuery {
-        route: parameters.text("route")?.map(str::to_owned),
-        before: parameters.number("before", 1, MAX_CURSOR)?.unwrap_or(0),
-        limit: parameters.number("limit", 1, MAX_PAGE)?.unwrap_or(PAGE) as usize,
+        route: given.text("route").map(str::to_owned),
+        before: given.number("before").unwrap_or(0),
+        limit: given.number("limit").unwrap_or(PAGE) as usize,
     };
     let page = console.intake.store().history(query).await.map_err(refused)?;
     let history = page.rows.iter().map(|(number, entry)| HistoryRow::of(*number, entry)).collect();
     shown(&HistoryPage { history, next: page.next })
+}
+
+/// Which events are wanted: `type`, `route`, `start` and `end`.
+fn wanted(given: &Given, limit: usize) -> EventQuery {
+    EventQuery {
+        name: given.text("type").map(str::to_owned),
+        route: given.text("route").map(str::to_owned),
+        start: given.time("start"),
+        end: given.time("end"),
+        after: 0,
+        limit,
+    }
 }
 
 fn shown(page: &impl Serialize) -> Result<Json<Value>, Problem> {

@@ -10,29 +10,35 @@ use axum::extract::{Extension, RawQuery, Request, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::parameters::{Parameters, wrong};
 use super::refused;
 use crate::admin::guard::Actor;
+use crate::admin::parameters::{self, Kind, Parameter, wrong};
 use crate::admin::problem::Problem;
 use crate::admin::{Console, body, history_entry};
 use crate::clock;
 use crate::domain::context::usable_key;
 use crate::store::{Failure, Store as _, UserHash};
 
+/// What may be asked of a removal by age.
+pub(in crate::admin) const OF_PRUNING: [Parameter; 1] =
+    [Parameter::new("before", Kind::NeededTime, "What happened before this time goes. It lies in the past.")];
+
 /// What came of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(in crate::admin) struct Removed {
     /// How many rows went.
     removed: u64,
 }
 
 /// Whose events are to go: one of the two.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Whose {
+pub(in crate::admin) struct Whose {
     /// The key, as requests carry it.
+    #[schemars(with = "Option<String>")]
     user: Option<Value>,
     /// What stands for it in events and access lines.
+    #[schemars(with = "Option<String>")]
     user_hash: Option<Value>,
 }
 
@@ -42,9 +48,8 @@ pub(in crate::admin) async fn prune(
     Extension(actor): Extension<Actor>,
     query: RawQuery,
 ) -> Result<Json<Removed>, Problem> {
-    let before = Parameters::read(&query, &["before"])?.time("before")?;
-    let before =
-        before.ok_or_else(|| wrong("before", "it is missing: a time (RFC 3339), and what happened before goes"))?;
+    let before = parameters::read(&query, &OF_PRUNING)?.time("before");
+    let before = before.ok_or_else(|| wrong("before", "it is missing"))?;
     if before > clock::timestamp() {
         return Err(wrong("before", "it lies in the future"));
     }

@@ -14,8 +14,9 @@ use crate::domain::percent::Percent;
 use crate::live::{RouteIndex, Snapshot};
 
 /// A flag that was evaluated.
-#[derive(Debug, Serialize)]
-pub(super) struct Success<'a> {
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Evaluation")]
+pub(in crate::admin) struct Success<'a> {
     key: &'a str,
     value: &'a Value,
     reason: &'static str,
@@ -23,7 +24,8 @@ pub(super) struct Success<'a> {
     metadata: Metadata<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "EvaluationMetadata")]
 struct Metadata<'a> {
     /// By which it was drawn; the route's percentage where nothing was drawn.
     percent: f64,

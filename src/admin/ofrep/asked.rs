@@ -29,6 +29,27 @@ const KEY: &str = "key";
 /// The protocol's name for who asks.
 const TARGETING_KEY: &str = "targetingKey";
 
+// For the document alone: `Asked` reads it, with the protocol's own failures.
+/// What is sent.
+#[derive(schemars::JsonSchema)]
+#[schemars(rename = "EvaluationRequest")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(in crate::admin) struct Sent {
+    context: SentContext,
+}
+
+/// Who asks, and what is known of it: `{"targetingKey": "user123", "user": {"tier": "premium"}}`.
+#[derive(schemars::JsonSchema)]
+#[schemars(rename = "EvaluationContext")]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct SentContext {
+    /// The key of who asks.
+    #[schemars(rename = "targetingKey", length(min = 1, max = MAX_KEY_BYTES))]
+    targeting_key: String,
+    #[schemars(flatten)]
+    attributes: Map<String, Value>,
+}
+
 /// Who asks.
 #[derive(Debug, Default)]
 pub(super) struct Asked {

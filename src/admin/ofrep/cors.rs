@@ -41,7 +41,7 @@ pub(in crate::admin) async fn tell(State(live): State<Arc<Live>>, request: Reque
 }
 
 /// What a browser asks before it sends what a page wants.
-pub(super) async fn preflight() -> Response {
+pub(in crate::admin) async fn preflight() -> Response {
     let fields = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),

@@ -5,7 +5,22 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+
+/// A failure as it is told.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "EvaluationFailure")]
+pub(in crate::admin) struct Told {
+    /// The flag that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// The protocol's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'static str>,
+    /// What is wrong, in words.
+    error_details: String,
+}
 
 /// Why there is no evaluation.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,14 +114,9 @@ impl Failure {
     }
 
     fn response(self, key: Option<&str>) -> Response {
-        let mut body = json!({});
-        if let Some(code) = self.code() {
-            if let Some(key) = key {
-                body["key"] = Value::from(key);
-            }
-            body["errorCode"] = Value::from(code);
-        }
-        body["errorDetails"] = Value::from(self.details());
+        let error_code = self.code();
+        let key = key.filter(|_| error_code.is_some()).map(str::to_owned);
+        let body = Told { key, error_code, error_details: self.details() };
         let mut response = (self.status(), Json(body)).into_response();
         if let Some(wait) = self.wait() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));

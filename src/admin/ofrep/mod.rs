@@ -14,10 +14,10 @@
 //! itself: the variant comes from [`Snapshot::decide`](crate::live::Snapshot::decide), which requests are routed
 //! by, too. An answer is not an exposure: nothing is counted for experiments here.
 
-mod answer;
-mod asked;
+pub(super) mod answer;
+pub(super) mod asked;
 pub(super) mod cors;
-mod failure;
+pub(super) mod failure;
 mod limit;
 mod stream;
 
@@ -26,19 +26,16 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::Console;
 use super::guard::Actor;
-use super::problem::Problem;
+use super::parameters::{Kind, Parameter};
 use crate::clock;
 use crate::live::{Live, Snapshot};
 use asked::Asked;
@@ -48,36 +45,28 @@ use stream::Streams;
 
 /// Everything of the protocol lies below.
 pub(super) const PREFIX: &str = "/ofrep/";
-const FLAGS: &str = "/ofrep/v1/evaluate/flags";
-const FLAG: &str = "/ofrep/v1/evaluate/flags/{key}";
+pub(super) const FLAGS: &str = "/ofrep/v1/evaluate/flags";
+pub(super) const FLAG: &str = "/ofrep/v1/evaluate/flags/{key}";
 pub(super) use stream::{PATH as STREAM, ticket};
+
+/// The most bytes that `ofrep.max_body` can be.
+pub(super) const MAX_BODY: usize = 1 << 20;
 
 /// Kept by who asked, and asked about before it is used again.
 const CACHE_CONTROL: &str = "private, no-cache";
 
-struct Ofrep {
+pub(super) struct Ofrep {
     live: Arc<Live>,
     limits: Limits,
     streams: Streams,
 }
 
-/// The protocol's pages.
-pub(super) fn routes(live: Arc<Live>) -> Router<Arc<Console>> {
-    let ofrep = Ofrep { streams: Streams::new(Arc::clone(&live)), live, limits: Limits::default() };
-    Router::new()
-        .route(FLAG, page(post(one)))
-        .route(FLAGS, page(post(all)))
-        .route(STREAM, page(get(stream)))
-        .with_state(Arc::new(ofrep))
-}
-
-/// The guard has seen to it that a preflight comes from a page that may ask.
-fn page(methods: MethodRouter<Arc<Ofrep>>) -> MethodRouter<Arc<Ofrep>> {
-    methods.options(cors::preflight).fallback(|| async { Problem::MethodNotAllowed })
-}
+/// What may be asked of the stream: `EventSource` sends no headers.
+pub(super) const OF_STREAM: [Parameter; 1] =
+    [Parameter::new("ticket", Kind::Free { needed: false }, "Stands for a token, as the address in an answer has it.")];
 
 /// One flag.
-async fn one(
+pub(super) async fn one(
     State(ofrep): State<Arc<Ofrep>>,
     key: Result<Path<String>, PathRejection>,
     request: Request,
@@ -98,22 +87,24 @@ async fn one(
 }
 
 /// What all flags are for one context.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct All<'a> {
+#[schemars(rename = "Evaluations")]
+pub(super) struct All<'a> {
     flags: Vec<answer::Success<'a>>,
     metadata: About,
     event_streams: [stream::Offer; 1],
 }
 
 /// About all flags together.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "EvaluationsMetadata")]
 struct About {
     generation: u64,
 }
 
 /// Every flag, in the order of their names.
-async fn all(State(ofrep): State<Arc<Ofrep>>, request: Request) -> Result<Response, Response> {
+pub(super) async fn all(State(ofrep): State<Arc<Ofrep>>, request: Request) -> Result<Response, Response> {
     let snapshot = ofrep.live.snapshot();
     let known = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
     let evaluated = async {
@@ -136,12 +127,20 @@ async fn all(State(ofrep): State<Arc<Ofrep>>, request: Request) -> Result<Respon
 }
 
 /// Tells when to ask again.
-async fn stream(State(ofrep): State<Arc<Ofrep>>, headers: HeaderMap, request: Request) -> Result<Response, Response> {
+pub(super) async fn stream(
+    State(ofrep): State<Arc<Ofrep>>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Response> {
     ofrep.admit(&ofrep.live.snapshot(), &request).map_err(Failure::of_all)?;
     ofrep.streams.open(&headers).map_err(Failure::of_all)
 }
 
 impl Ofrep {
+    pub(super) fn new(live: Arc<Live>) -> Self {
+        Self { streams: Streams::new(Arc::clone(&live)), live, limits: Limits::default() }
+    }
+
     /// Whether this token may ask once more now.
     fn admit(&self, snapshot: &Snapshot, request: &Request) -> Result<(), Failure> {
         let admin = &snapshot.config().admin;

@@ -49,16 +49,18 @@ const INACTIVITY_SECONDS: u32 = 120;
 const TICKET: &[u8] = b"pointsman ofrep stream";
 
 /// Where a client hears of changes.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "EventStream")]
 pub(super) struct Offer {
     r#type: &'static str,
     endpoint: Endpoint,
     inactivity_delay_sec: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "EventStreamEndpoint")]
 struct Endpoint {
     request_uri: String,
 }

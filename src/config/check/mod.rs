@@ -3,6 +3,7 @@
 //! Every part is built as far as it goes, so that one mistake does not hide another. `None` stands
 //! for a part with a mistake that is already in the report.
 
+mod alerts;
 mod attribute;
 mod backend;
 mod condition;
@@ -72,6 +73,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         metrics: names(&metrics),
         routes: names(&routes),
     };
+    let alerts = alerts::alerts(&root.table("alerts"), &names.routes);
     let jwt = root.optional_table("jwt");
     let has_jwt = jwt.is_some();
     let jwt = jwt.map(|view| jwt::jwt(&view));
@@ -111,6 +113,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
         // Absent, or built without a mistake.
         exposure: exposure.map_or(Some(None), |built| built.map(Some))?,
         events: events?,
+        alerts: alerts?,
         contexts: contexts?,
         attributes: all(known.into_iter().map(|known| known.attribute))?,
         jwt: match jwt {

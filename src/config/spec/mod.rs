@@ -4,6 +4,7 @@
 //! Validation, defaults, the names of environment variables, the JSON Schema, the reference page
 //! and the list of keys that need a restart are all made from it, so they cannot disagree.
 
+mod alerts;
 mod backends;
 mod events;
 mod jwt;
@@ -209,6 +210,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 
 use super::{
     ADDRESS, BOOL, CONDITION, CONSTANT, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND,
-    SECRET, TEXT, WAIT_OR_NONE, backends, duration, events, float, integer, jwt, metrics, routes, size, word,
+    SECRET, TEXT, WAIT_OR_NONE, alerts, backends, duration, events, float, integer, jwt, metrics, routes, size, word,
 };
 
 /// The whole file.
@@ -22,6 +22,7 @@ pub static ROOT: &[Key] = &[
     )
     .optional(),
     Key::new("events", Kind::Table(events::EVENTS), "Events from browsers: `POST /v1/events` on the data listener."),
+    Key::new("alerts", Kind::Table(alerts::ALERTS), "Webhooks that hear of alerts and of what rollouts do."),
     Key::new("contexts", Kind::Named(CONTEXT), "Who asks, by kind. Without any, `user` is read from `x-user-id`."),
     Key::new("jwt", Kind::Table(jwt::JWT), "Tokens that are verified; their claims are attributes and keys.")
         .optional(),
@@ -30,7 +31,6 @@ pub static ROOT: &[Key] = &[
     Key::new("backends", Kind::Named(backends::BACKEND), "The upstreams."),
     Key::new("routes", Kind::Named(routes::ROUTE), "Which requests are split, between which backends, and how."),
     Key::later("judge", "A webhook that scores answers."),
-    Key::later("webhooks", "Where alerts and transitions are sent."),
     Key::later("prices", "Prices of tokens, by model."),
     Key::later("telemetry", "Export of traces and metrics."),
 ];

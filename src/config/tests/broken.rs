@@ -93,6 +93,37 @@ fn events() {
 }
 
 #[test]
+fn alerts() {
+    let webhook = |keys: &str| format!("[alerts.webhooks.ops]\nurl = \"http://ops\"\n{keys}\n");
+    let rows = [
+        ("a webhook without a URL", "[alerts.webhooks.ops]\n".to_owned()),
+        ("a URL that is none", "[alerts.webhooks.ops]\nurl = \"hooks.example.com/hidden\"\n".to_owned()),
+        ("a URL with a password", "[alerts.webhooks.ops]\nurl = \"https://me:hidden@hooks.example.com\"\n".to_owned()),
+        (
+            "a URL with a space",
+            "[alerts.webhooks.ops]\nurl = \"https://hooks.example.com/a?b=hidden hidden\"\n".to_owned(),
+        ),
+        ("a format that nobody knows", webhook("format = \"teams\"")),
+        ("secrets of another form", webhook("secrets = [\"hidden\", \"whsec_aGlkZGVu\", \"whsec_%\"]")),
+        (
+            "a secret that is looked at by nobody",
+            webhook("format = \"slack\"\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\nnonsense = 1"),
+        ),
+        ("routes that there are not", webhook("routes = [\"answer\"]")),
+        ("nothing to hear of", webhook("severities = []")),
+        ("severities that there are not", webhook("severities = [\"fatal\"]")),
+        ("times", "[alerts]\nsource = \"a b\"\nrepeat_every = \"1s\"\ngive_up_after = \"1y\"\n".to_owned()),
+        ("a time of day", format!("[alerts.digest]\nat = \"8:00\"\n{}", webhook(""))),
+        ("no time of day", format!("[alerts.digest]\nat = \"24:00\"\n{}", webhook(""))),
+        ("a digest for nobody", "[alerts.digest]\nat = \"08:00\"\n[alerts]\nnonsense = 1\n".to_owned()),
+    ];
+    let rows: Vec<(&str, &str)> = rows.iter().map(|(name, lines)| (*name, lines.as_str())).collect();
+    let told = messages(&rows, |lines| format!("{lines}{BACKENDS}{ROUTE}"));
+    assert!(!told.contains("hidden"), "{told}");
+    insta::assert_snapshot!(told);
+}
+
+#[test]
 fn routes_where_events_are_taken_are_told() {
     let rows = [("/v1/events", 1), ("/v1", 1), ("/v1/events/more", 0), ("/v1/event", 0), ("/v", 0), ("/", 0)];
     for (path, expected) in rows {

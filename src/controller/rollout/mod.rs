@@ -111,6 +111,12 @@ impl Rollouts {
         (rollouts, Walker { live, kept, windows, evidence, views, asked, routes, looked_at, store_rests, tell })
     }
 
+    /// Rollouts that nobody walks.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Self {
+        Self { views: Arc::default(), asks: mpsc::channel(1).0 }
+    }
+
     /// Where a route's rollout stands; `None` before it was first looked at.
     #[must_use]
     pub fn view(&self, route: &str) -> Option<View> {

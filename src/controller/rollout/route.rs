@@ -16,7 +16,8 @@ use crate::domain::rollout::{Observed, Rollout, Watched};
 use crate::live::Snapshot;
 
 /// A guard as people see it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "Guard")]
 pub struct GuardView {
     /// Its name.
     pub name: String,

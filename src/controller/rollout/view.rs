@@ -7,7 +7,8 @@ use super::route::GuardView;
 use crate::domain::rollout::{Described, Exposure, Note, Plan, Report, Rollout, State, describe};
 
 /// Where a rollout stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "Rollout")]
 pub struct View {
     /// The route's name.
     pub route: String,

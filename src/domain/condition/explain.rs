@@ -4,7 +4,7 @@ use super::{Clause, Facts, Truth};
 
 /// One clause of a condition with what came of it. A condition is the list of its clauses from the
 /// outside to the inside; `depth` tells what belongs to what.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Examined {
     /// How deep it lies, from 0.
     pub depth: usize,

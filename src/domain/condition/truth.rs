@@ -1,7 +1,9 @@
 //! Three-valued logic: what holds, what does not, and what cannot be known (Kleene, 1952).
 
 /// Whether something holds. The order makes `and` the smaller and `or` the greater of two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Truth {
     /// It does not hold.

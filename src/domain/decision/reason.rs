@@ -3,7 +3,7 @@
 use crate::domain::rollout::Stop;
 
 /// Why an arm was assigned, or why another one serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The kill switch is thrown: control.

@@ -11,7 +11,7 @@ use crate::domain::quality;
 use crate::domain::rollout::Stop;
 
 /// One step of a decision, for people: what was asked, and whether it decided.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Step {
     /// The reason that this step would have given.
     pub step: Reason,

@@ -13,7 +13,9 @@ pub use expression::{Against, Comparator, Comparison, Expression, Mistake, Quant
 pub use verdict::{Figures, Finding, Limit, Reading, Verdict, judge};
 
 /// What a guard does when its condition has held for long enough. In the order of strength.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Tells people.

@@ -3,7 +3,7 @@
 use super::{Comparator, Verdict::*};
 
 /// One figure, and what it rests on.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Reading {
     /// The figure.
     pub value: f64,
@@ -23,8 +23,9 @@ pub struct Figures {
 }
 
 /// Whether a condition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "GuardVerdict")]
 pub enum Verdict {
     /// It holds.
     Holds,
@@ -47,7 +48,7 @@ impl Verdict {
 }
 
 /// A verdict with its figures.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Finding {
     /// The verdict.
     pub verdict: Verdict,

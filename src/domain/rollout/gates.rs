@@ -12,7 +12,8 @@ use super::step::{Observed, Walk};
 use crate::domain::guard::{Finding, Verdict};
 
 /// What a stage waits for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "RolloutReport")]
 pub struct Report {
     /// Everything that is not so yet; empty where nothing is waited for.
     pub waits: Vec<Wait>,
@@ -21,7 +22,8 @@ pub struct Report {
 }
 
 /// One thing that is waited for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "RolloutWait")]
 pub struct Wait {
     /// In words and figures.
     pub what: String,

@@ -74,7 +74,8 @@ impl Standing {
 }
 
 /// Who did something, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "RolloutNote")]
 pub struct Note {
     /// A token's name, `guard NAME`, `plan` or `file`.
     pub actor: String,

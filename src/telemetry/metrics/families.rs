@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Kind::{Counter, Gauge, Histogram};
+use super::beside::{alert_deliveries, alerts_firing, breakers, endpoints, in_flight, rate_limited};
 use super::read::{budgets, by_read_arm, has_prices, tokens, unread};
 use super::{Family, Observation, Samples};
 use crate::domain::Arm;
@@ -14,7 +15,6 @@ use crate::jwt::Rejection;
 use crate::live::Snapshot;
 use crate::measure::RouteTotals;
 use crate::measure::counters::BodyMiss;
-use crate::upstream::EndpointStatus;
 
 /// Every metric, in the order in which they are told.
 pub const FAMILIES: &[Family] = &[
@@ -372,6 +372,27 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "pointsman_alerts_firing",
+        help: "Alerts that fire.",
+        kind: Gauge,
+        labels: &["severity"],
+        collect: alerts_firing,
+    },
+    Family {
+        name: "pointsman_alert_deliveries_total",
+        help: "Messages by what came of them: `delivered`; `failed`, a try of which another may follow; `given_up`.",
+        kind: Counter,
+        labels: &["webhook", "result"],
+        collect: alert_deliveries,
+    },
+    Family {
+        name: "pointsman_alerts_dropped_total",
+        help: "What was to be told and is lost, because too much waited.",
+        kind: Counter,
+        labels: &[],
+        collect: |seen, out| out.count(&[], seen.alerts.dropped()),
+    },
+    Family {
         name: "pointsman_store_pruned_total",
         help: "Events and entries of the history that were removed because of their age (state.keep_events), or \
             because of the store's size (state.max_size).",
@@ -554,38 +575,6 @@ fn pins_rejected(seen: &Observation<'_>, out: &mut Samples) {
     for (definition, totals) in routes.filter(|(definition, _)| definition.pin.is_some()) {
         for (rejection, &count) in pin::Rejection::ALL.into_iter().zip(&totals.pins_rejected) {
             out.count(&[&definition.name, rejection.as_str()], count);
-        }
-    }
-}
-
-fn breakers(seen: &Observation<'_>, out: &mut Samples) {
-    for backend in &seen.snapshot.backends {
-        out.count(&[&backend.state.name], u64::from(backend.state.position(seen.now).gauge()));
-    }
-}
-
-fn rate_limited(seen: &Observation<'_>, out: &mut Samples) {
-    for backend in &seen.snapshot.backends {
-        out.count(&[&backend.state.name], u64::from(backend.state.is_throttled(seen.now)));
-    }
-}
-
-fn in_flight(seen: &Observation<'_>, out: &mut Samples) {
-    for backend in &seen.snapshot.backends {
-        out.count(&[&backend.state.name], u64::from(backend.state.in_flight()));
-    }
-}
-
-/// Counts the addresses of each endpoint. Addresses themselves come from name servers and are no labels.
-fn endpoints(seen: &Observation<'_>, out: &mut Samples, counts: fn(&EndpointStatus) -> bool) {
-    for backend in &seen.snapshot.backends {
-        let mut by_endpoint: BTreeMap<String, u64> = BTreeMap::new();
-        for status in backend.upstream.iter().flat_map(|upstream| upstream.status()) {
-            let counted = u64::from(counts(&status));
-            *by_endpoint.entry(status.origin().to_owned()).or_default() += counted;
-        }
-        for (endpoint, count) in &by_endpoint {
-            out.count(&[&backend.state.name, endpoint], *count);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! reads what the workers counted anyway, so metrics cost the request path nothing more. Invariant:
 //! labels hold configured names and our own words only, never anything from a request.
 
+mod beside;
 mod families;
 mod observation;
 mod read;
@@ -16,6 +17,7 @@ use std::fmt::Write as _;
 use prometheus::TextEncoder;
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
+use crate::alerts::Alerts;
 use crate::events::Intake;
 use crate::live::Live;
 use crate::measure::counters::HistogramTotals;
@@ -149,8 +151,8 @@ impl Family {
 ///
 /// # Errors
 /// When the encoder refuses a family, which a test of all families rules out.
-pub fn render(live: &Live, intake: &Intake, access_dropped: u64) -> prometheus::Result<String> {
-    let observation = Observation::of(live, intake, access_dropped);
+pub fn render(live: &Live, intake: &Intake, alerts: &Alerts, access_dropped: u64) -> prometheus::Result<String> {
+    let observation = Observation::of(live, intake, alerts, access_dropped);
     let families: Vec<_> = FAMILIES.iter().filter_map(|family| family.observe(&observation)).collect();
     TextEncoder::new().encode_to_string(&families)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alerts::Alerts;
 use crate::clock;
 use crate::domain::breaker::Millis;
 use crate::domain::budget::Day;
@@ -16,6 +17,7 @@ use crate::measure::counters::{Counter, WorkerCounters};
 pub struct Observation<'a> {
     pub(super) live: &'a Live,
     pub(super) intake: &'a Intake,
+    pub(super) alerts: &'a Alerts,
     pub(super) snapshot: Arc<Snapshot>,
     /// In the order of the snapshot's routes.
     pub(super) totals: Vec<RouteTotals>,
@@ -30,13 +32,13 @@ pub struct Observation<'a> {
 impl<'a> Observation<'a> {
     /// Looks at everything.
     #[must_use]
-    pub fn of(live: &'a Live, intake: &'a Intake, access_dropped: u64) -> Self {
+    pub fn of(live: &'a Live, intake: &'a Intake, alerts: &'a Alerts, access_dropped: u64) -> Self {
         let snapshot = live.snapshot();
         let totals = snapshot.routes.iter().map(|route| route.totals()).collect();
         let reloads = live.reloads().clone();
         let (now, day, uptime) = (clock::now_millis(), clock::utc_day(), clock::uptime());
         let resident_bytes = resident_bytes();
-        Self { live, intake, snapshot, totals, reloads, access_dropped, now, day, uptime, resident_bytes }
+        Self { live, intake, alerts, snapshot, totals, reloads, access_dropped, now, day, uptime, resident_bytes }
     }
 
     /// The published keys, where there is a place to fetch them from.

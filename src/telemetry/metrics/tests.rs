@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::alerts::{Seen, WebhookStatus};
 use crate::config;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
@@ -72,7 +73,17 @@ fn text() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let live = exercised(&runtime);
     let intake = Intake::new(Arc::clone(&live), Arc::default());
-    render(&live, &intake, 7).unwrap()
+    let webhook = WebhookStatus {
+        name: "ops".into(),
+        format: "slack",
+        waiting: 1,
+        delivered: 2,
+        failed: 3,
+        given_up: 4,
+        error: None,
+    };
+    let alerts = Alerts::showing(Seen { webhooks: vec![webhook], ..Seen::default() });
+    render(&live, &intake, &alerts, 7).unwrap()
 }
 
 #[test]
