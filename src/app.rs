@@ -122,16 +122,17 @@ impl Gateway {
         open_store(&control, &intake);
         let journal = Journal::start(Arc::clone(intake.store()), control.handle());
         let alerts = Alerts::start(Arc::clone(&live), Arc::clone(intake.store()), control.handle());
-        let (access_log, access) = AccessLog::new(access_log);
-        let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
         let windows = SharedWindows::default();
         let evidence = SharedEvidence::default();
-        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
-        let keeper = Keeping::start(&control, &live, &intake, &evidence);
         let tell = told::teller(alerts.clone());
         let (rollouts, walker) =
             Rollouts::new(Arc::clone(&live), Arc::clone(intake.store()), windows.clone(), evidence.clone(), tell);
+        // Before anybody connects: who had the candidate before a restart has it after.
         let walking = Walking::start(&control, walker);
+        let (access_log, access) = AccessLog::new(access_log);
+        let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
+        control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
+        let keeper = Keeping::start(&control, &live, &intake, &evidence);
         let reloader = sources.clone().map(|sources| reloader(&live, sources, &log, &journal));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
         let console = Console {
@@ -238,8 +239,10 @@ struct Walking {
 }
 
 impl Walking {
-    fn start(control: &Runtime, walker: Walker) -> Self {
+    /// Waits until it is known where each rollout stands, or that the store does not tell.
+    fn start(control: &Runtime, mut walker: Walker) -> Self {
         let (stop, stopping) = oneshot::channel();
+        control.block_on(walker.begin());
         Self { stop, task: control.spawn(walker.run(stopping)) }
     }
 

@@ -36,6 +36,7 @@ mod pooling;
 mod reading;
 mod reloading;
 mod rewriting;
+mod rollouts;
 mod splitting;
 mod streaming;
 mod targeting;

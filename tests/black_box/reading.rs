@@ -20,7 +20,7 @@ const MAX_EXPORTS: usize = 4;
 /// Longer than the administrative address takes for any other answer.
 const ANSWER_TIME: Duration = Duration::from_secs(11);
 
-const TOKENS: &str = "[admin.tokens.shop]\nrole = \"events\"\ntoken = \"shop-token-0123456789\"\n\
+pub(crate) const TOKENS: &str = "[admin.tokens.shop]\nrole = \"events\"\ntoken = \"shop-token-0123456789\"\n\
                       [admin.tokens.flags]\nrole = \"flags\"\ntoken = \"flags-token-0123456789\"\n\
                       [admin.tokens.board]\nrole = \"viewer\"\ntoken = \"board-token-0123456789\"\n\
                       [admin.tokens.deploy]\nrole = \"operator\"\ntoken = \"deploy-token-0123456789\"\n\

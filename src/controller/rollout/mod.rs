@@ -164,6 +164,12 @@ struct Supervised {
 }
 
 impl Walker {
+    /// Reads where all rollouts stand, or finds that the store does not tell.
+    pub async fn begin(&mut self) {
+        let snapshot = self.live.snapshot();
+        self.meet(&snapshot).await;
+    }
+
     /// Runs until `stopping` is told, then writes what is not written.
     pub async fn run(mut self, mut stopping: oneshot::Receiver<()>) {
         let mut ticks = tokio::time::interval(TICK);
@@ -327,12 +333,19 @@ impl Walker {
             let wait = |supervised: &Supervised| {
                 supervised.known.rollout().is_some() || now.saturating_sub(supervised.saved_at) < LOOK
             };
-            if self.routes.get(&name).is_some_and(wait) || now < self.store_rests {
+            if self.routes.get(&name).is_some_and(wait) {
                 continue;
             }
             let (plan, ground) = (plan_of(snapshot, index), ground_of(snapshot, index));
-            let found = self.kept.read(&name, plan, &ground).await;
-            if let Err(why) = &found {
+            let resting = now < self.store_rests;
+            let found = if resting {
+                Err("the store does not answer".to_owned())
+            } else {
+                self.kept.read(&name, plan, &ground).await
+            };
+            if let Err(why) = &found
+                && !resting
+            {
                 self.store_rests = clock::now_millis() + STORE_PAUSE;
                 tracing::error!(route = &*name, why, "where the rollout stands cannot be read");
             }
