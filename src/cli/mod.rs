@@ -18,10 +18,13 @@ pub mod healthcheck;
 pub mod import_env;
 pub mod moment;
 pub mod output;
+mod people;
 pub mod run;
 pub mod schema;
+pub mod stats;
 pub mod status;
 pub mod test;
+pub mod traffic;
 pub mod try_route;
 
 use std::process::ExitCode;
@@ -64,6 +67,11 @@ pub enum Command {
     Try(try_route::Args),
     /// Show how the routes of a running gateway fare.
     Status(status::Args),
+    /// Show how the arms of a running gateway fared over a stretch of time.
+    Stats(stats::Args),
+    /// Send made-up users' queries to an address and show how each arm did. Exit code 1: a --fail-if holds, or nothing
+    /// was answered well, 2: nobody is there, 130: interrupted.
+    Traffic(Box<traffic::Args>),
     /// Show the events that a running gateway has stored.
     Events(events::Args),
     /// Write all events of a running gateway into a file.
@@ -94,6 +102,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ImportEnv(args) => import_env::run(&args),
         Command::Try(args) => try_route::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Traffic(args) => traffic::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => backup::run(&args),

@@ -6,8 +6,6 @@
 use std::convert::Infallible;
 use std::future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,8 +15,9 @@ use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use super::address::{Address, ConnectError};
-use super::tls::{BuildError, Peer};
+use super::address::ConnectError;
+use super::origin::Origin;
+use super::tls::BuildError;
 use crate::config::model::{Endpoint, Tls};
 
 const FETCH_USER_AGENT: HeaderValue = HeaderValue::from_static("pointsman");
@@ -26,8 +25,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A document's URL, and whom to expect there.
 pub struct Document {
-    endpoint: Arc<Endpoint>,
-    peer: Option<Peer>,
+    origin: Origin,
 }
 
 /// Why there is no document. Says nothing of what came.
@@ -62,8 +60,7 @@ impl Document {
     /// # Errors
     /// When there is nothing to trust, or no name to verify.
     pub fn new(endpoint: &Endpoint, tls: &Tls) -> Result<Self, BuildError> {
-        let peer = Peer::of_all(std::slice::from_ref(endpoint), tls)?.pop().flatten();
-        Ok(Self { endpoint: Arc::new(endpoint.clone()), peer })
+        Ok(Self { origin: Origin::new(endpoint, tls)? })
     }
 
     /// Fetches it.
@@ -75,12 +72,12 @@ impl Document {
     }
 
     async fn unbounded(&self, max_bytes: usize) -> Result<Bytes, FetchError> {
-        let (socket, alternate) = self.resolve().await.map_err(FetchError::Resolve)?;
-        let address = Address::new(Arc::clone(&self.endpoint), self.peer.clone(), socket, alternate);
+        let address = self.origin.address().await.map_err(FetchError::Resolve)?;
         let connection = address.connect().await?;
-        let path = if self.endpoint.base_path.is_empty() { "/" } else { &self.endpoint.base_path };
+        let endpoint = self.origin.endpoint();
+        let path = if endpoint.base_path.is_empty() { "/" } else { &endpoint.base_path };
         let request = Request::get(path)
-            .header(HOST, &self.endpoint.authority)
+            .header(HOST, &endpoint.authority)
             .header(USER_AGENT, FETCH_USER_AGENT)
             .header(ACCEPT, JSON)
             .header(CONNECTION, "close")
@@ -96,17 +93,6 @@ impl Document {
             answer = answer(sender, request, max_bytes) => answer,
             never = driven => match never {},
         }
-    }
-
-    /// An address, and one of the other family where there is one.
-    async fn resolve(&self) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
-        let (host, port) = (self.endpoint.host.as_str(), self.endpoint.port);
-        if let Ok(literal) = host.parse::<IpAddr>() {
-            return Ok((SocketAddr::new(literal, port), None));
-        }
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-        let first = *found.first().ok_or_else(|| io::Error::other("the name has no addresses"))?;
-        Ok((first, found.into_iter().find(|other| other.is_ipv4() != first.is_ipv4())))
     }
 }
 
