@@ -158,6 +158,17 @@ fn queries_come_from_a_file_and_fields_from_the_command_line() {
 }
 
 #[test]
+fn users_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users.jsonl");
+    std::fs::write(&file, "ann@example.com\n{\"key\": \"bob\", \"headers\": {\"x-user-tier\": \"gold\"}}\n").unwrap();
+    let seen = asked(&["--users-file", file.to_str().unwrap(), "--skew", "0"]);
+    let users: BTreeSet<(&str, &str)> =
+        seen.iter().map(|(user, _, fields)| (user.as_str(), fields[0].as_str())).collect();
+    assert_eq!(users, [("ann@example.com", ""), ("bob", "gold")].into());
+}
+
+#[test]
 fn conditions_decide_the_exit_code() {
     let well = scored("0.9");
     let half = AtomicUsize::new(0);
@@ -201,7 +212,9 @@ fn what_cannot_be_sent_is_told_before_anything_is() {
     std::fs::write(&empty, "\n").unwrap();
     let (empty, url) = (empty.to_str().unwrap(), backend.url());
     let refusing = Refusing::new().url();
-    let rows: [(&str, &[&str], &str); 13] = [
+    let rows: [(&str, &[&str], &str); 15] = [
+        (&url, &["--users-file", empty], "expected one a line"),
+        (&url, &["--users-file", "x", "--users", "5"], "cannot be used with"),
         (&refusing, &[], "is somebody listening there?"),
         ("127.0.0.1:80", &[], "expected \"http://host"),
         (&url, &["--rate", "0"], "above 0"),

@@ -95,6 +95,10 @@ pub struct AskedArgs {
     /// Distinct users.
     #[arg(long, default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_USERS)))]
     pub users: u32,
+    /// A file with a user a line in place of made-up ones: a key, or
+    /// {"key": "user123", "headers": {"x-user-tier": "premium"}}.
+    #[arg(long, value_name = "FILE", conflicts_with = "users")]
+    pub users_file: Option<PathBuf>,
     /// How uneven they ask, 0 to 3: at 0 all alike, at 1 the n-th asks 1/n as often as the first.
     #[arg(long, default_value = "0.8", value_parser = skew)]
     pub skew: f64,

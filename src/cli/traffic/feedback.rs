@@ -20,7 +20,6 @@ use tokio::sync::mpsc;
 use super::args::{AskedArgs, EventArgs};
 use super::connection::{Connection, broken};
 use super::plan::tls;
-use crate::cli::people::Person;
 use crate::clock;
 use crate::upstream::Origin;
 
@@ -100,7 +99,8 @@ pub(super) struct Feedback {
 
 /// An answer, as a user sees it.
 pub(super) struct Experience<'a> {
-    pub(super) person: Person,
+    /// The key of the user.
+    pub(super) user: &'a str,
     pub(super) is_success: bool,
     pub(super) latency: Duration,
     pub(super) score: Option<f64>,
@@ -141,7 +141,7 @@ impl Feedback {
         event.insert("value".to_owned(), satisfaction(experience, rng).into());
         // Who holds a token may say who the user is; a browser may not.
         if self.told.token.is_some() {
-            event.insert("user".to_owned(), experience.person.key().into());
+            event.insert("user".to_owned(), experience.user.into());
         }
         match (experience.exposure, &self.told.route) {
             (Some(exposure), _) => drop(event.insert("exposure".to_owned(), exposure.into())),
@@ -264,7 +264,7 @@ mod tests {
         let mean = |is_success, millis, score| {
             let mut rng = fastrand::Rng::with_seed(3);
             let latency = Duration::from_millis(millis);
-            let experience = Experience { person: Person { index: 0 }, is_success, latency, score, exposure: None };
+            let experience = Experience { user: "u", is_success, latency, score, exposure: None };
             (0..1_000).map(|_| f64::from(satisfaction(&experience, &mut rng))).sum::<f64>() / 1_000.0
         };
         assert!((mean(false, 1, Some(1.0)) - 1.0).abs() < 1e-9);

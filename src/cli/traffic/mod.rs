@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `args`, `threshold` | what is typed |
-//! | `plan`, `questions` | what is sent, checked before anything is called |
+//! | `plan`, `crowd`, `questions` | who asks what, checked before anything is called |
 //! | `schedule`, `run`, `connection` | when, over which connection, and what came of it |
 //! | `feedback` | events that users send |
 //! | `tally`, `told` | figures, and how they are shown |
@@ -13,6 +13,7 @@
 
 mod args;
 mod connection;
+mod crowd;
 mod feedback;
 mod plan;
 mod questions;

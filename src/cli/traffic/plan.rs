@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use http_body_util::Full;
 
 use super::args::{Args, AskedArgs};
+use super::crowd::Crowd;
 use super::feedback::Told;
 use super::questions::Questions;
 use super::schedule::Schedule;
@@ -40,7 +41,7 @@ pub(super) struct Plan {
     pub(super) length: Option<Duration>,
     pub(super) concurrency: u32,
     pub(super) timeout: Duration,
-    pub(super) users: u32,
+    pub(super) crowd: Crowd,
     /// By `Arm::index`.
     pub(super) prices: [Option<Prices>; 2],
     pub(super) score_header: HeaderName,
@@ -70,6 +71,10 @@ impl Plan {
             }
             (Pace::Open(_) | Pace::Closed { .. }, requests, _) => requests,
         };
+        let crowd = match &asked.users_file {
+            Some(path) => Crowd::load(path)?,
+            None => Crowd::MadeUp(asked.users),
+        };
         let mut prices = [None; 2];
         for (arm, price) in &told.prices {
             prices[arm.index()] = Some(*price);
@@ -85,11 +90,11 @@ impl Plan {
             length: load.duration,
             concurrency,
             timeout: load.timeout,
-            users: asked.users,
             prices,
             score_header: told.score_header.clone(),
             told: Told::new(events, asked)?.map(Rc::new),
-            population: Population { users: asked.users, skew: asked.skew },
+            population: Population { users: crowd.users(), skew: asked.skew },
+            crowd,
             seed: asked.seed,
             questions: Questions::load(asked, &url.target)?,
             headers: headers(args),
@@ -102,7 +107,7 @@ impl Plan {
         let person = self.population.pick(&mut rng);
         let mut request = self.questions.request(&mut rng);
         let headers = request.headers_mut();
-        person.introduce(headers);
+        self.crowd.introduce(person, headers);
         // What was typed goes over what is made up.
         headers.extend(self.headers.clone());
         (rng, person, request)

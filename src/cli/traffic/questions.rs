@@ -1,9 +1,5 @@
 //! What is asked: samples or a file, made ready for sending once, so that a request only refers to it.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
-
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -12,10 +8,9 @@ use http_body_util::Full;
 use serde_json::{Map, Value};
 
 use super::args::{AskedArgs, Method};
+use super::crowd::read;
 use crate::cli::people::QUERIES;
 
-/// Largest file with queries, in bytes.
-const MAX_FILE: u64 = 16 << 20;
 /// Name of a parameter and of a field, unless one is given.
 const PARAMETER: &str = "q";
 const FIELD: &str = "query";
@@ -80,15 +75,6 @@ impl Questions {
             }
         }
     }
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let length = file.take(MAX_FILE + 1).read_to_string(&mut text);
-    let length = length.with_context(|| format!("cannot read {}: expected text in UTF-8", path.display()))?;
-    ensure!(length as u64 <= MAX_FILE, "{} is longer than {} MiB", path.display(), MAX_FILE >> 20);
-    Ok(text)
 }
 
 fn with_parameter(target: &PathAndQuery, name: &str, text: &str) -> anyhow::Result<PathAndQuery> {

@@ -176,7 +176,7 @@ struct Head {
 
 impl Run {
     fn new(plan: Plan, begin: Instant, places: Arc<Semaphore>, feedback: Option<Feedback>) -> Self {
-        let tally = RefCell::new(Tally::new(plan.users));
+        let tally = RefCell::new(Tally::new(plan.crowd.users()));
         let (next, under_way, behind) = (Cell::new(0), Cell::new(0), Cell::new(Duration::ZERO));
         Self { plan, begin, places, feedback, next, under_way, behind, tally }
     }
@@ -241,7 +241,13 @@ impl Run {
         self.tally.borrow_mut().record(&outcome);
         if let Some(feedback) = &self.feedback {
             let exposure = exposure.as_ref().and_then(|token| token.to_str().ok());
-            let experience = Experience { person, is_success: outcome.is_success(), latency, score, exposure };
+            let experience = Experience {
+                user: &self.plan.crowd.key(person),
+                is_success: outcome.is_success(),
+                latency,
+                score,
+                exposure,
+            };
             feedback.consider(&experience, &mut rng);
         }
     }

@@ -89,7 +89,7 @@ pub(super) fn as_json(args: &Args, plan: &PlanFigures, ran: &Ran, verdicts: &[Ve
             "think_seconds": args.load.think.map(|length| length.as_secs_f64()),
             "ramp_seconds": args.load.ramp.as_secs_f64(),
             "concurrency": args.load.concurrency,
-            "users": args.asked.users,
+            "users": plan.users,
             "skew": args.asked.skew,
             "seed": args.asked.seed,
         },
@@ -108,11 +108,12 @@ pub(super) fn as_json(args: &Args, plan: &PlanFigures, ran: &Ran, verdicts: &[Ve
 #[derive(Debug)]
 pub(super) struct PlanFigures {
     requests: Option<u64>,
+    users: u32,
     started: String,
 }
 
 impl PlanFigures {
     pub(super) fn of(plan: &Plan, started: jiff::Timestamp) -> Self {
-        Self { requests: plan.requests, started: started.to_string() }
+        Self { requests: plan.requests, users: plan.crowd.users(), started: started.to_string() }
     }
 }
