@@ -83,7 +83,7 @@ async fn carry_out(plan: Plan, progress: &ProgressBar) -> anyhow::Result<Ran> {
         users.spawn_local(Rc::clone(&run).work(connection, index as u32));
     }
     let interrupted = tokio::select! {
-        () = all(&mut users) => false,
+        ended = all(&mut users) => ended.map(|()| false)?,
         () = interruption.comes() => true,
         () = run.show(progress) => false,
     };
@@ -103,8 +103,12 @@ async fn carry_out(plan: Plan, progress: &ProgressBar) -> anyhow::Result<Ran> {
     Ok(run.ran(length, interrupted))
 }
 
-async fn all(users: &mut JoinSet<()>) {
-    while users.join_next().await.is_some() {}
+/// Waits for all of them; a panic of one is an error, not a run with fewer queries.
+async fn all(users: &mut JoinSet<()>) -> anyhow::Result<()> {
+    while let Some(ended) = users.join_next().await {
+        ended.context("a mistake in this program ended the run")?;
+    }
+    Ok(())
 }
 
 /// Opens the connections, so that no query pays for it. The first one tells whether anybody is there; others may
