@@ -33,6 +33,18 @@ pub struct TokenArgs {
     pub token_file: Option<PathBuf>,
 }
 
+impl TokenArgs {
+    /// The token, if a file was named.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn read(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.token_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}
+
 /// Which gateway.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AdminArgs {
@@ -82,12 +94,7 @@ impl Client {
         let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
         ensure!(uri.scheme_str() == Some("http"), "{url:?} does not begin with http://");
         let base = url.trim_end_matches('/').to_owned();
-        let read = |path: &PathBuf| {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            anyhow::Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-        };
-        let token = token.token_file.as_ref().map(read).transpose()?;
-        Ok(Self { base, token })
+        Ok(Self { base, token: token.read()? })
     }
 
     /// Reads a page.

@@ -19,11 +19,14 @@ pub mod healthcheck;
 pub mod import_env;
 pub mod moment;
 pub mod output;
+mod people;
 pub mod rollout;
 pub mod run;
 pub mod schema;
+pub mod stats;
 pub mod status;
 pub mod test;
+pub mod traffic;
 pub mod try_route;
 
 use std::process::ExitCode;
@@ -70,6 +73,11 @@ pub enum Command {
     Alerts(alerts::Args),
     /// Show a rollout, or move it: start, pause, resume, approve, promote, jump, step_back, rollback, restart, ...
     Rollout(rollout::Args),
+    /// Show how the arms of a running gateway fared over a stretch of time.
+    Stats(stats::Args),
+    /// Send made-up users' queries to an address and show how each arm did. Exit code 1: a --fail-if holds, or nothing
+    /// was answered well, 2: nobody is there, 130: interrupted.
+    Traffic(Box<traffic::Args>),
     /// Show the events that a running gateway has stored.
     Events(events::Args),
     /// Write all events of a running gateway into a file.
@@ -102,6 +110,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&args),
         Command::Alerts(args) => alerts::run(&args),
         Command::Rollout(args) => rollout::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Traffic(args) => traffic::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => backup::run(&args),

@@ -67,7 +67,7 @@ pub struct Args {
 }
 
 /// Reads `NAME: VALUE`.
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE, for example \"accept: application/json\"")?;
     let name = name.trim().parse().map_err(|_| format!("{name:?} is no name of a header"))?;
     let value = HeaderValue::from_str(value.trim()).map_err(|_| "the value cannot stand in a header".to_owned())?;

@@ -29,7 +29,7 @@ mod visit;
 pub use load::{Fingerprint, LastGood, Loaded, PROFILE_VARIABLE, Sources, fingerprint, load, load_text};
 pub use model::Config;
 pub use origins::Origins;
-pub use parse::url_mistake;
+pub use parse::{endpoint, url_mistake};
 pub use redact::REDACTED;
 pub use reference::reference;
 pub use report::{Diagnostic, Report, Severity, Told};

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use jiff::fmt::friendly::SpanParser;
 use serde_json::Value as Json;
 
+use super::model::Endpoint;
 use super::node::{Node, Value};
 use super::report::did_you_mean;
 use super::spec::Leaf;
@@ -262,10 +263,19 @@ pub(super) fn has_credentials(node: &Node) -> bool {
 /// What would be right in place of a text that is no URL of a backend; `None` if it is one.
 #[must_use]
 pub fn url_mistake(text: &str) -> Option<&'static str> {
+    endpoint(text).err()
+}
+
+/// Where a URL leads that stands in no file.
+///
+/// # Errors
+/// What would be right in place of a text that is no URL of a backend.
+pub fn endpoint(text: &str) -> Result<Endpoint, &'static str> {
     if text.contains('@') {
-        return Some("no user name or password in a URL");
+        return Err("no user name or password in a URL");
     }
-    parse_url(text).err()
+    let Url { tls, host, port, authority, base_path } = parse_url(text)?;
+    Ok(Endpoint { tls, host, port, authority, base_path, weight: 1 })
 }
 
 pub(super) fn parse_url(text: &str) -> Result<Url, &'static str> {

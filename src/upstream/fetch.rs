@@ -6,8 +6,6 @@
 use std::convert::Infallible;
 use std::future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,8 +15,9 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use super::address::{Address, ConnectError};
-use super::tls::{BuildError, Peer};
+use super::address::ConnectError;
+use super::origin::Origin;
+use super::tls::BuildError;
 use crate::config::model::{Endpoint, Tls};
 
 const FETCH_USER_AGENT: HeaderValue = HeaderValue::from_static("pointsman");
@@ -29,8 +28,7 @@ const MAX_POST_ANSWER: usize = 16 << 10;
 
 /// A document's URL, and whom to expect there.
 pub struct Document {
-    endpoint: Arc<Endpoint>,
-    peer: Option<Peer>,
+    origin: Origin,
 }
 
 /// Why there is no document. Says nothing of what came.
@@ -65,8 +63,7 @@ impl Document {
     /// # Errors
     /// When there is nothing to trust, or no name to verify.
     pub fn new(endpoint: &Endpoint, tls: &Tls) -> Result<Self, BuildError> {
-        let peer = Peer::of_all(std::slice::from_ref(endpoint), tls)?.pop().flatten();
-        Ok(Self { endpoint: Arc::new(endpoint.clone()), peer })
+        Ok(Self { origin: Origin::new(endpoint, tls)? })
     }
 
     /// Fetches it.
@@ -97,14 +94,14 @@ impl Document {
     }
 
     fn request(&self, method: Method) -> http::request::Builder {
-        let path = if self.endpoint.base_path.is_empty() { "/" } else { &self.endpoint.base_path };
-        let request = Request::builder().method(method).uri(path).header(HOST, &self.endpoint.authority);
+        let endpoint = self.origin.endpoint();
+        let path = if endpoint.base_path.is_empty() { "/" } else { &endpoint.base_path };
+        let request = Request::builder().method(method).uri(path).header(HOST, &endpoint.authority);
         request.header(USER_AGENT, FETCH_USER_AGENT).header(CONNECTION, "close")
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Answered, FetchError> {
-        let (socket, alternate) = self.resolve().await.map_err(FetchError::Resolve)?;
-        let address = Address::new(Arc::clone(&self.endpoint), self.peer.clone(), socket, alternate);
+        let address = self.origin.address().await.map_err(FetchError::Resolve)?;
         let connection = address.connect().await?;
         let handshake = http1::handshake(TokioIo::new(connection)).await;
         let (sender, connection) = handshake.map_err(|error| FetchError::Http(Box::new(error)))?;
@@ -117,17 +114,6 @@ impl Document {
             answer = answer(sender, request, max_bytes) => answer,
             never = driven => match never {},
         }
-    }
-
-    /// An address, and one of the other family where there is one.
-    async fn resolve(&self) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
-        let (host, port) = (self.endpoint.host.as_str(), self.endpoint.port);
-        if let Ok(literal) = host.parse::<IpAddr>() {
-            return Ok((SocketAddr::new(literal, port), None));
-        }
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-        let first = *found.first().ok_or_else(|| io::Error::other("the name has no addresses"))?;
-        Ok((first, found.into_iter().find(|other| other.is_ipv4() != first.is_ipv4())))
     }
 }
 

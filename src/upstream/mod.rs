@@ -8,6 +8,7 @@
 //! | `tls` | how an `https` endpoint is trusted |
 //! | `directory` | the addresses that each endpoint has now, and the set published for picking |
 //! | `selection` | picking one address from a published set |
+//! | `origin` | a place that is no backend, and connecting to it |
 //! | `fetch` | one bounded GET of a document that is not a user's |
 //! | `resolve`, `health` | the background loops that feed the directory |
 //!
@@ -22,6 +23,7 @@ mod connection;
 mod directory;
 mod fetch;
 mod health;
+mod origin;
 mod resolve;
 mod selection;
 mod tls;
@@ -40,6 +42,7 @@ pub use address::{Address, ConnectError};
 pub use connection::{Connection, poll_send};
 pub use directory::EndpointStatus;
 pub use fetch::{Document, FetchError};
+pub use origin::Origin;
 pub use tls::BuildError;
 
 use crate::config::model::{Backend, Balance, Endpoint, HealthCheck, HostHeader, Target, Tls};

@@ -17,6 +17,7 @@ const PAGES: &[&str] = &[
     "docs/administration.md",
     "docs/rewriting.md",
     "docs/events.md",
+    "docs/traffic.md",
 ];
 
 /// Variables that the README's examples take from the environment.

@@ -8,17 +8,17 @@ use serde_json::Value;
 use crate::support::{Gateway, Setup, Upstream};
 
 /// The program with these arguments, in an environment that holds these variables alone.
-fn pointsman(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+pub(crate) fn pointsman(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
     command.args(arguments).env_clear().envs(environment.iter().copied()).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[track_caller]
-fn expect(output: &Output, code: i32) {
+pub(crate) fn expect(output: &Output, code: i32) {
     let (told, noted) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{told}\n{noted}");
 }

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::cli::people::{Person, QUERIES};
 use crate::clock;
 use crate::domain::Arm;
 use crate::domain::decision::Reason;
@@ -214,13 +215,17 @@ async fn ask(
 }
 
 fn question(gateway: SocketAddr, user: usize, number: u64) -> http::Result<Request<Full<Bytes>>> {
-    let request = Request::builder().uri(format!("http://{gateway}/search?q={number}"));
-    let request = request.header("x-user-id", format!("user_{user}"));
-    if number.is_multiple_of(POST_EVERY) {
-        let body = serde_json::json!({ "query": format!("question {number}") }).to_string();
-        return request.method(Method::POST).header(header::CONTENT_TYPE, "application/json").body(Full::from(body));
-    }
-    request.body(Full::default())
+    let text = QUERIES[(number % QUERIES.len() as u64) as usize];
+    let mut request = if number.is_multiple_of(POST_EVERY) {
+        let body = serde_json::json!({ "query": text }).to_string();
+        let request = Request::builder().method(Method::POST).uri(format!("http://{gateway}/search"));
+        request.header(header::CONTENT_TYPE, "application/json").body(Full::from(body))?
+    } else {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("q", text).finish();
+        Request::builder().uri(format!("http://{gateway}/search?{query}")).body(Full::default())?
+    };
+    Person { index: user as u32 }.introduce(request.headers_mut());
+    Ok(request)
 }
 
 /// The arm that a user was assigned, by what the gateway tells trusted peers: who served, and why. Where
