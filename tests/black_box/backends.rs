@@ -13,12 +13,12 @@ use crate::support::upstream::{ok, status};
 use crate::support::{Setup, Upstream, eventually};
 
 /// A backend behind TLS for this name, and the PEM of who vouches for it.
-struct Tls {
-    url: String,
-    authority: tempfile::NamedTempFile,
+pub(crate) struct Tls {
+    pub(crate) url: String,
+    pub(crate) authority: tempfile::NamedTempFile,
 }
 
-fn tls(name: &str) -> Tls {
+pub(crate) fn tls(name: &str) -> Tls {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
