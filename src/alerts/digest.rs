@@ -70,7 +70,7 @@ impl Baseline {
     /// What happened since, in words and figures.
     pub(super) fn digest(&self, snapshot: &Snapshot, board: &Board, now: Timestamp) -> Notice {
         let firing = board.firing().count();
-        let (mut text, mut figures) = (format!("Since {}. {firing} alerts fire.", self.since), Vec::new());
+        let (mut text, mut figures) = (format!("Since {}. Alerts that fire: {firing}.", self.since), Vec::new());
         for (route, state) in snapshot.config().routes.iter().zip(&snapshot.routes) {
             let before = self.counted.get(&route.name).copied().unwrap_or_default();
             let counted = Counted::of(&state.totals()).since(before);
@@ -85,7 +85,7 @@ impl Baseline {
             let _always = write!(text, "\nand {} more", routes - MAX_ROUTES);
         }
         let data = json!({ "since": self.since, "firing": firing, "routes": figures });
-        let title = format!("The day: {routes} routes, {firing} alerts");
+        let title = format!("The day: {routes} routes; alerts that fire: {firing}");
         Notice { route: None, severity: Severity::Info, title, detail: text, data, at: now }
     }
 }

@@ -131,7 +131,8 @@ impl Alerts {
         self.send(Told::Raise(alert));
     }
 
-    /// It is over; told if it fired.
+    /// It is over; as often as wanted, told if it fired. Where too much waits it is lost like anything else, so
+    /// that whoever watches says it with every look.
     pub fn resolve(&self, key: impl Into<Arc<str>>, at: Timestamp) {
         self.send(Told::Resolve { key: key.into(), at });
     }

@@ -163,7 +163,7 @@ async fn what_an_earlier_process_left_is_delivered_and_a_digest_made_up_for() {
     assert_eq!((&left["id"], &left["data"]["key"]), (&json!("msg_left"), &json!("gateway/reload")));
     let digest = next(&mut bodies).await;
     assert_eq!((&digest["type"], &digest["data"]["data"]["firing"]), (&json!("dev.pointsman.digest"), &json!(1)));
-    assert_eq!(digest["data"]["title"], "The day: 2 routes, 1 alerts");
+    assert_eq!(digest["data"]["title"], "The day: 2 routes; alerts that fire: 1");
     let routes = &digest["data"]["data"]["routes"];
     assert_eq!(
         (&routes[0]["route"], &routes[0]["served"]),

@@ -129,3 +129,99 @@ fn reload(live: &Live, now: Timestamp) -> Found {
     let data = json!({ "generation": live.generation() });
     fires(RELOAD, None, Severity::Warning, "The configuration cannot be taken over", detail, data, now)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::load_text;
+    use crate::domain::breaker::Outcome;
+    use crate::store::memory::Memory;
+
+    const FILE: &str = "[backends.old]\nurl = \"http://old\"\nbreaker = { consecutive_failures = 1 }\n\
+        [backends.new]\nurl = \"http://new\"\nbreaker = { consecutive_failures = 1, successes = 1, open_for = \"1ms\" }\n\
+        prices = { input = 1, output = 1 }\nbudget = { cost_per_day = 5 }\n\
+        [routes.r]\npath = \"/\"\ncontrol = \"old\"\ncandidate = \"new\"\n[routes.flag]\n";
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + seconds).unwrap()
+    }
+
+    /// Keys and severities of what fires, and keys of what is over.
+    fn keys(found: Vec<Found>) -> (Vec<(String, Severity)>, Vec<String>) {
+        let (mut fires, mut over) = (Vec::new(), Vec::new());
+        for found in found {
+            match found {
+                Found::Fires(alert) => fires.push((alert.key.to_string(), alert.severity)),
+                Found::Over(key) => over.push(key.to_string()),
+            }
+        }
+        (fires, over)
+    }
+
+    fn fires(found: Vec<Found>) -> Vec<(String, Severity)> {
+        keys(found).0
+    }
+
+    fn gateway() -> (std::sync::Arc<Live>, Attached, Watch) {
+        let loaded = load_text(FILE, "gateway.toml", &BTreeMap::new()).unwrap();
+        let live = Live::new(loaded, 1, tokio::runtime::Handle::current()).unwrap();
+        let store = Attached::default();
+        store.attach(Arc::new(Memory::default()), 0);
+        (live, store, Watch::default())
+    }
+
+    #[tokio::test]
+    async fn breakers_budgets_and_reloads_are_looked_at_every_time() {
+        let (live, store, mut watch) = gateway();
+        let all = ["r/breaker/control", "r/breaker/candidate", "r/budget", RELOAD, STORE];
+        assert_eq!(keys(watch.look(&live, &store, at(0))), (Vec::new(), all.map(str::to_owned).to_vec()));
+        let snapshot = live.snapshot();
+        let (new, old) = (&snapshot.backends[0].state, &snapshot.backends[1].state);
+        old.record(None, Outcome::Failure, clock::now_millis(), &snapshot.config().backends[1].breaker);
+        new.spend(clock::utc_day(), 5.0);
+        live.reloads().failed = true;
+        live.reloads().error = Some("error: routes.r.x: unknown key\n --> gateway.toml:1:1".to_owned());
+        let found = watch.look(&live, &store, at(1));
+        let reload = found.iter().find_map(|found| match found {
+            Found::Fires(alert) if &*alert.key == RELOAD => Some(alert.detail.clone()),
+            Found::Fires(_) | Found::Over(_) => None,
+        });
+        assert_eq!(reload.unwrap(), "What ran before goes on. error: routes.r.x: unknown key");
+        let expected =
+            [("r/breaker/control", Severity::Critical), ("r/budget", Severity::Warning), (RELOAD, Severity::Warning)];
+        assert_eq!(fires(found), expected.map(|(key, severity)| (key.to_owned(), severity)));
+    }
+
+    #[tokio::test]
+    async fn a_breaker_that_probes_is_neither() {
+        let (live, store, mut watch) = gateway();
+        let snapshot = live.snapshot();
+        let (state, settings) = (&snapshot.backends[0].state, &snapshot.config().backends[0].breaker);
+        let opened = clock::now_millis();
+        state.record(None, Outcome::Failure, opened, settings);
+        while state.position(clock::now_millis()) != Position::HalfOpen {
+            tokio::task::yield_now().await;
+        }
+        let (fires, over) = keys(watch.look(&live, &store, at(0)));
+        assert!(fires.is_empty() && !over.contains(&"r/breaker/candidate".to_owned()), "{over:?}");
+        let now = clock::now_millis();
+        let lease = state.lease(now, settings);
+        state.record(lease, Outcome::Success, now, settings);
+        assert!(keys(watch.look(&live, &store, at(1))).1.contains(&"r/breaker/candidate".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_store_is_given_a_moment() {
+        let (live, _, mut watch) = gateway();
+        let store = Attached::default();
+        for seconds in [0, 4] {
+            assert_eq!(fires(watch.look(&live, &store, at(seconds))), []);
+        }
+        assert_eq!(fires(watch.look(&live, &store, at(5))), [(STORE.to_owned(), Severity::Critical)]);
+        store.attach(Arc::new(Memory::default()), 0);
+        assert_eq!(fires(watch.look(&live, &store, at(6))), []);
+        assert_eq!(fires(watch.look(&live, &Attached::default(), at(7))), [], "it begins anew");
+    }
+}

@@ -124,20 +124,18 @@ fn shown(page: Page) -> String {
         let counts = [row.waiting, row.delivered, row.failed, row.given_up].map(|count| count.to_string());
         [vec![row.name, row.format], counts.to_vec(), vec![or_dash(row.error.as_deref().map(title))]].concat()
     });
-    let parts: [(&str, &[&str], Vec<Vec<String>>); 3] = [
-        ("Firing", &["severity", "route", "alert", "since", "raised"], firing.collect()),
-        ("Told of late", &["at", "kind", "severity", "route", "title"], recent.collect()),
-        (
-            "Webhooks",
-            &["name", "format", "waiting", "delivered", "failed", "given up", "last error"],
-            webhooks.collect(),
-        ),
-    ];
-    let part = |(name, head, rows): (&str, &[&str], Vec<Vec<String>>)| {
-        let table = if rows.is_empty() { "none\n".to_owned() } else { output::table(head, rows) };
-        format!("{name}\n{table}\n")
-    };
-    parts.into_iter().map(part).collect()
+    let webhook_head = ["name", "format", "waiting", "delivered", "failed", "given up", "last error"];
+    [
+        part("Firing", &["severity", "route", "alert", "since", "raised"], firing.collect()),
+        part("Told of late", &["at", "kind", "severity", "route", "title"], recent.collect()),
+        part("Webhooks", &webhook_head, webhooks.collect()),
+    ]
+    .concat()
+}
+
+fn part(name: &str, head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let table = if rows.is_empty() { "none\n".to_owned() } else { output::table(head, rows) };
+    format!("{name}\n{table}\n")
 }
 
 /// Short, and without what would steer the terminal.

@@ -146,7 +146,7 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(rename = "FiringAlert")]
 pub struct Firing {
-    /// As it was last raised.
+    /// As it was last raised, with its highest severity.
     #[serde(flatten)]
     pub alert: Alert,
     /// When it was first raised.
@@ -195,8 +195,10 @@ impl Board {
         let (title, detail, data) = (cut(title, MAX_TITLE), cut(detail, MAX_DETAIL), small(data));
         let alert = Alert { key: Arc::clone(&key), route, severity, title, detail, data, at };
         if let Some(firing) = self.0.get_mut(&key) {
-            let is_worse = severity > firing.alert.severity;
-            firing.alert = alert;
+            let before = firing.alert.severity;
+            let is_worse = severity > before;
+            // Whoever heard the worst of it has to hear that it is over.
+            firing.alert = Alert { severity: severity.max(before), ..alert };
             firing.count += 1;
             if !is_worse {
                 return None;
@@ -309,7 +311,9 @@ mod tests {
         assert_eq!(board.remind(every, at(10_001 + 4 * 3600 - 1)), []);
         assert_eq!(board.remind(every, at(10_001 + 4 * 3600)).len(), 1);
         assert_eq!(board.remind(every, at(10_001 + 4 * 3600 + 1)), []);
+        assert_eq!(board.raise(alert("a", Severity::Info, 29_000)), None);
         let over = board.resolve("a", at(30_000)).unwrap();
+        assert_eq!(over.severity, Severity::Critical, "who heard the worst hears that it is over");
         assert_eq!((over.kind, over.since, over.at), (Kind::Resolved, Some(at(0)), at(30_000)));
         assert_eq!((board.resolve("a", at(30_001)), board.firing().count()), (None, 0));
     }

@@ -28,6 +28,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("WEB_TOKEN", "another-token-of-16-bytes"),
     ("PIN_SECRET", "a-secret-of-at-least-16-bytes"),
     ("TESTER_KEY", "a-key-for-testers"),
+    ("WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ("SLACK_URL", "https://hooks.slack.com/services/T0/B0/x"),
     ("USER_HASH_SECRET", "a-secret-of-at-least-16-bytes"),
 ];
 
@@ -65,15 +67,17 @@ fn every_example_of_the_readme_loads() {
 }
 
 #[test]
-fn every_example_of_the_page_of_events_loads() {
+fn every_example_of_the_pages_loads() {
     let (_, route) = blocks(&read("README.md"), "toml").remove(0);
     let environment: BTreeMap<String, String> =
         ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let examples = blocks(&read("docs/events.md"), "toml");
-    assert!(examples.len() >= 2);
-    for (line, example) in examples {
-        let loaded = load_text(&format!("{route}\n{example}"), "gateway.toml", &environment);
-        loaded.unwrap_or_else(|report| panic!("docs/events.md:{line}:\n{report}"));
+    for (page, least) in [("docs/events.md", 2), ("docs/alerts.md", 1)] {
+        let examples = blocks(&read(page), "toml");
+        assert!(examples.len() >= least, "{page}");
+        for (line, example) in examples {
+            let loaded = load_text(&format!("{route}\n{example}"), "gateway.toml", &environment);
+            loaded.unwrap_or_else(|report| panic!("{page}:{line}:\n{report}"));
+        }
     }
 }
 

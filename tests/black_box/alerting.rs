@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::backends::tls;
 use crate::keeping::pointsman;
 use crate::reading::{ask, get};
 use crate::support::upstream::{Seen, status, with_fields};
@@ -241,6 +242,18 @@ fn an_operator_can_try_a_webhook() {
         let page = get(&gateway, "/api/v1/history");
         page["history"].as_array().unwrap().iter().any(|row| row["kind"] == "alerts_tested").then_some(())
     });
+}
+
+#[test]
+fn a_webhook_behind_tls_is_verified() {
+    let receiver = tls("localhost");
+    let url = receiver.url.replace("127.0.0.1", "localhost");
+    let trusted = webhook("trusted", &url, &format!("ca = {:?}", receiver.authority.path()));
+    let gateway = setup(&(trusted + &webhook("strange", &url, ""))).start();
+    let told = |name| serde_json::from_slice::<Value>(&test(&gateway, "deploy", name).body).unwrap();
+    assert_eq!(told("trusted"), json!({ "delivered": true, "error": null }));
+    let strange = told("strange");
+    assert!(strange["delivered"] == false && strange["error"].is_string(), "{strange}");
 }
 
 #[test]

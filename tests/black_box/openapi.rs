@@ -147,15 +147,20 @@ fn close(schema: &mut Value) {
     }
 }
 
-#[test]
-fn every_answer_has_the_told_shape() {
-    let gateway = rich().start();
+/// Requests and an event; gives the ids of a request that went well, and of one that fell back.
+fn exercised(gateway: &Gateway) -> [String; 2] {
     let answers: Vec<Answer> = (0..40).map(|n| gateway.get("/", &[("x-user-id", &n.to_string())])).collect();
     let rich = [("x-user-id", "u"), ("x-tier", "premium")];
     let fell_back = gateway.request("POST", "/rich", &rich, b"question");
-    store(&gateway, &[json!({"name": "n", "user": "u", "route": "all", "value": 1.5, "data": {"a": [1]}})]);
+    store(gateway, &[json!({"name": "n", "user": "u", "route": "all", "value": 1.5, "data": {"a": [1]}})]);
     gateway.line_of(&fell_back);
-    let lines = [&answers[0], &fell_back].map(|answer| answer.get("x-request-id").unwrap().to_owned());
+    [&answers[0], &fell_back].map(|answer| answer.get("x-request-id").unwrap().to_owned())
+}
+
+#[test]
+fn every_answer_has_the_told_shape() {
+    let gateway = rich().start();
+    let lines = exercised(&gateway);
     let context = json!({"context": {"targetingKey": "u", "user": {"tier": "premium"}}}).to_string();
     let rows: [(&str, &str, &str, &str, &str); 46] = [
         ("GET", "/livez", "", "", ""),

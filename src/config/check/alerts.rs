@@ -23,7 +23,7 @@ const MAX_WEBHOOKS: usize = 32;
 
 pub(super) fn alerts(view: &View<'_>, routes: &[&str]) -> Option<Alerts> {
     let source = view.text("source");
-    if source.is_some_and(|source| source.is_empty() || !source.bytes().all(|byte| is_uri_byte(byte))) {
+    if source.is_some_and(|source| source.is_empty() || !source.bytes().all(is_uri_byte)) {
         let help = "a part of a URI: letters, digits and - . _ ~ / : for example `pointsman-eu`";
         view.error("source", format!("found {:?}", source.unwrap_or_default()), help);
         return None;
