@@ -8,6 +8,7 @@
 mod figures;
 mod kept;
 mod route;
+mod traffic;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +23,8 @@ use crate::config::phase;
 use crate::domain::breaker::Millis;
 use crate::domain::evidence::RouteEvidence;
 use crate::domain::rollout::{
-    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Outcome, Plan, Reply, Rollout, Verb, check_reason, step,
+    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Outcome, Plan, Reply, Rollout, Verb, check_reason, concerns,
+    step,
 };
 use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
@@ -30,6 +32,7 @@ use crate::store::Attached;
 use kept::{Kept, Known};
 pub use route::{GuardView, Recent};
 use route::{Memory, Place, catastrophe};
+use traffic::Tracked;
 pub use view::View;
 
 /// How often it is looked for catastrophes.
@@ -160,6 +163,7 @@ pub struct Walker {
 struct Supervised {
     known: Known,
     memory: Memory,
+    tracked: Tracked,
     saved_at: Millis,
 }
 
@@ -230,19 +234,27 @@ impl Walker {
         }) else {
             return;
         };
-        let seen = {
+        let (time, now) = (clock::timestamp().as_second(), clock::now_millis());
+        let totals = is_supervised(&snapshot.config().routes[index]).then(|| snapshot.routes[index].totals());
+        let (seen, concerns) = {
             let evidence = self.evidence.lock();
             let empty = RouteEvidence::default();
             let evidence = evidence.route(snapshot.routes[index].id).unwrap_or(&empty);
-            let place = Place { snapshot, index, evidence, now: clock::now_millis() };
-            supervised.memory.see(&place, &before, elapsed)
+            let place = Place { snapshot, index, evidence, now };
+            let concerns = totals.map(|totals| {
+                let traffic = supervised.tracked.traffic(&totals, evidence, snapshot.phases[index], now);
+                concerns(&before, before.exposure(plan_of(snapshot, index)).percent, &traffic, time)
+            });
+            (supervised.memory.see(&place, &before, elapsed), concerns.unwrap_or_default())
         };
+        let concerns = supervised.tracked.news(concerns);
         let mut observed = seen.observed;
         observed.catastrophe = failing;
         let mut rollout = before.clone();
         rollout.baselines.extend(seen.baselines);
         let (plan, ground) = (plan_of(snapshot, index), ground_of(snapshot, index));
-        let outcome = step(rollout, plan, &ground, Event::Tick(&observed), clock::timestamp().as_second());
+        let mut outcome = step(rollout, plan, &ground, Event::Tick(&observed), time);
+        outcome.effects.extend(concerns);
         let guards = route::views(&observed, &outcome.rollout);
         let report = outcome.report.clone();
         let applied = self.apply(snapshot, index, name, &before, outcome).await;
@@ -358,7 +370,10 @@ impl Walker {
             }
             let view = View::unread(&name, &known, plan);
             self.show(&name, view);
-            self.routes.insert(name, Supervised { known, memory: Memory::default(), saved_at: now });
+            self.routes.insert(
+                name,
+                Supervised { known, memory: Memory::default(), tracked: Tracked::default(), saved_at: now },
+            );
         }
     }
 

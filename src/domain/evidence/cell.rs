@@ -28,7 +28,10 @@ pub struct Sums {
 
 impl Sums {
     fn add(&mut self, value: f64) {
-        self.merge(&Self { count: 1.0, sum: value, squares: value * value });
+        // Values are at most `metric::MAX_NUMBER`, which no number of them brings beyond what is finite.
+        self.count += 1.0;
+        self.sum += value;
+        self.squares += value * value;
     }
 
     /// Stays finite, as what is kept has to be.
@@ -113,7 +116,13 @@ impl Cell {
                 grown += STATISTICAL_BUCKETS * size_of::<Sums>();
             }
             self.buckets[bucket].add(value);
-            grown += self.add_to_day(day, &Sums { count: 1.0, sum: value, squares: value * value });
+            match self.days.last_mut() {
+                // Nearly everything belongs to the newest day.
+                Some((newest, sums)) if *newest == day => sums.add(value),
+                Some(_) | None => {
+                    grown += self.add_to_day(day, &Sums { count: 1.0, sum: value, squares: value * value });
+                }
+            }
         }
         if timed {
             if self.times.is_empty() {
@@ -137,11 +146,7 @@ impl Cell {
 
     /// Adds to the sums of a day; tells by how many bytes that made the cell larger.
     fn add_to_day(&mut self, day: Day, more: &Sums) -> usize {
-        // Nearly everything belongs to the newest day.
-        let place = match self.days.last() {
-            Some((newest, _)) if *newest == day => self.days.len() - 1,
-            Some(_) | None => self.days.partition_point(|(known, _)| *known < day),
-        };
+        let place = self.days.partition_point(|(known, _)| *known < day);
         if let Some((_, sums)) = self.days.get_mut(place).filter(|(known, _)| *known == day) {
             sums.merge(more);
             return 0;

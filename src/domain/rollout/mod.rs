@@ -8,6 +8,7 @@
 //! beyond the plan.
 
 mod command;
+mod concerns;
 mod exposure;
 mod gates;
 mod guards;
@@ -17,6 +18,7 @@ mod state;
 mod step;
 
 pub use command::{Command, Reply, VERBS, Verb, check_reason};
+pub use concerns::{Concern, Traffic, concerns};
 pub use exposure::{Exposure, Stop};
 pub use gates::{Report, Wait};
 pub use guards::{CATASTROPHE, Watched};
