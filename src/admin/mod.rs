@@ -9,6 +9,7 @@
 //! | [`explain`], [`assignments`] | why an arm serves a user, and which arms many users are assigned |
 //! | `ofrep` | flags for OpenFeature clients |
 //! | [`stats`] | how the arms fared over a stretch of time |
+//! | [`experiment`] | whether the candidate is better, and who was in which arm |
 //! | `acts` | reload, log filter |
 //! | `events` | events come in |
 //! | `kept` | events and history, read, exported and removed |
@@ -26,6 +27,7 @@ pub mod assignments;
 mod body;
 mod config;
 mod events;
+pub mod experiment;
 pub mod explain;
 mod features;
 mod guard;
@@ -115,6 +117,8 @@ fn admin_router(console: Arc<Console>, address: SocketAddr) -> Router {
     let routes = probe_routes()
         .route("/api/v1/routes", page(routes::all))
         .route("/api/v1/routes/{route}", get(async |console, name| routes::one(console, name)))
+        .route("/api/v1/routes/{route}/experiment", get(experiment::page))
+        .route("/api/v1/routes/{route}/assignments", get(experiment::assignments))
         .route("/api/v1/stats", get(stats::page))
         .route("/api/v1/config", page(config::page))
         .route(guard::EXPLAIN, get(async |console, query| explain::by_query(console, query)).post(explain::by_body))

@@ -18,6 +18,7 @@ pub mod healthcheck;
 pub mod import_env;
 pub mod moment;
 pub mod output;
+pub mod report;
 pub mod run;
 pub mod schema;
 pub mod status;
@@ -64,9 +65,12 @@ pub enum Command {
     Try(try_route::Args),
     /// Show how the routes of a running gateway fare.
     Status(status::Args),
+    /// Tell whether the candidate of a route is better, and how sure that is. Exit code 0: told, 1: the comparison is not
+    /// to be trusted.
+    Report(report::Args),
     /// Show the events that a running gateway has stored.
     Events(events::Args),
-    /// Write all events of a running gateway into a file.
+    /// Write all events of a running gateway into a file, or who was in which arm.
     Export(export::Args),
     /// Copy the store, also while the gateway runs, or put a copy in its place. Exit code 2: mistakes in the file.
     Backup(backup::Args),
@@ -94,6 +98,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ImportEnv(args) => import_env::run(&args),
         Command::Try(args) => try_route::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => backup::run(&args),

@@ -7,6 +7,7 @@ mod attribute;
 mod backend;
 mod condition;
 mod events;
+mod experiment;
 mod jwt;
 mod matches;
 mod metric;

@@ -20,7 +20,7 @@ use std::collections::btree_map::Entry;
 pub use cell::{COARSE_BUCKETS, Cell, Day, MAX_DAYS, Moments, STATISTICAL_BUCKETS, Sums};
 pub use codec::{CodecError, Kept, decode, encode};
 pub use draw::{Draw, Drawn};
-pub use sample::{MAX_SAMPLE, Sampled, UserSample, Users};
+pub use sample::{MAX_SAMPLE, Sampled, SampledUser, UserSample, Users};
 
 use super::Arm;
 use super::metric::{BuiltIn, MetricId};
@@ -74,7 +74,7 @@ pub struct Observation {
 }
 
 /// The evidence of one route.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RouteEvidence {
     cells: BTreeMap<CellKey, Cell>,
     /// What was drawn, and for whom.

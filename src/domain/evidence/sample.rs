@@ -46,6 +46,17 @@ pub struct Sampled {
     pub both: f64,
 }
 
+/// One user of the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampledUser {
+    /// See `assignment::Digest::user_sample`.
+    pub sample: u64,
+    /// Whether each arm was assigned, by `Arm::index`.
+    pub arms: [bool; 2],
+    /// Whether there was a whole answer.
+    pub measured: bool,
+}
+
 impl Sampled {
     fn count(users: impl Iterator<Item = u8>) -> Self {
         let mut counts = [0_u32; 16];
@@ -120,6 +131,15 @@ impl UserSample {
         let each = users.chunk_by(|one, next| one.0 == next.0);
         let arms = each.map(|same| same.iter().fold(0, |all, (_, arms)| all | arms));
         (Sampled::count(arms), smallest.share())
+    }
+
+    /// The users in the sample.
+    pub fn each(&self) -> impl Iterator<Item = SampledUser> + '_ {
+        self.users.iter().map(|(&sample, arms)| SampledUser {
+            sample,
+            arms: [arms & 0b01 != 0, arms & 0b10 != 0],
+            measured: arms & 0b1100 != 0,
+        })
     }
 
     /// Whether every user is in it.

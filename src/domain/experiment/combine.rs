@@ -38,6 +38,9 @@ pub struct Comparison {
     pub clusters: [f64; 2],
     /// What is below the line, by `Arm::index`.
     pub denominators: [f64; 2],
+    /// How evenly that is spread over the buckets, from 0 (one has it all) to 1: Kish's effective size over the number of
+    /// buckets, in the least even stratum.
+    pub evenness: [f64; 2],
     /// Strata that count.
     pub strata: usize,
     /// Strata that have values of one arm only, or of one bucket.
@@ -94,6 +97,7 @@ struct Side {
     ratio: f64,
     denominator: f64,
     clusters: f64,
+    evenness: f64,
     /// Residuals by bucket over the denominator, scaled so that their squares add up to the variance.
     influence: Vec<f64>,
 }
@@ -150,10 +154,11 @@ fn side(evidence: &RouteEvidence, of: &Counted<'_>, arm: Arm, metric: &Metric) -
     let above = cell(evidence, of, arm, over).map_or(&[][..], Cell::buckets);
     let none = Sums::default();
     let pair = |bucket: usize| (part(over, above.get(bucket).unwrap_or(&none)), part(under, &below.buckets()[bucket]));
-    let (mut s, mut d, mut clusters) = (0.0, 0.0, 0.0);
+    let (mut s, mut d, mut squares, mut clusters) = (0.0, 0.0, 0.0, 0.0);
     for (above, below) in (0..below.buckets().len()).map(pair) {
         s += above;
         d += below;
+        squares += below * below;
         clusters += f64::from(u8::from(above != 0.0 || below != 0.0));
     }
     if clusters == 0.0 || d == 0.0 {
@@ -168,7 +173,8 @@ fn side(evidence: &RouteEvidence, of: &Counted<'_>, arm: Arm, metric: &Metric) -
     let ratio = s / d;
     let factor = (clusters / (clusters - 1.0)).sqrt() / d;
     let influence = (0..below.buckets().len()).map(pair).map(|(above, below)| factor * (above - ratio * below));
-    Found::Side(Side { ratio, denominator: d, clusters, influence: influence.collect() })
+    let evenness = (d * d / (squares * clusters)).clamp(0.0, 1.0);
+    Found::Side(Side { ratio, denominator: d, clusters, evenness, influence: influence.collect() })
 }
 
 fn combine(pairs: &[[Side; 2]], strata_left_out: usize) -> Option<Comparison> {
@@ -179,6 +185,7 @@ fn combine(pairs: &[[Side; 2]], strata_left_out: usize) -> Option<Comparison> {
     let mut values = [0.0; 2];
     let mut denominators = [0.0; 2];
     let mut clusters = [0.0_f64; 2];
+    let mut evenness = [1.0_f64; 2];
     let mut influence = [vec![0.0; STATISTICAL_BUCKETS], vec![0.0; STATISTICAL_BUCKETS]];
     for pair in pairs {
         let share = weight(pair) / all;
@@ -186,6 +193,7 @@ fn combine(pairs: &[[Side; 2]], strata_left_out: usize) -> Option<Comparison> {
             values[index] += share * side.ratio;
             denominators[index] += side.denominator;
             clusters[index] = clusters[index].max(side.clusters);
+            evenness[index] = evenness[index].min(side.evenness);
             influence[index].iter_mut().zip(&side.influence).for_each(|(sum, one)| *sum += share * one);
         }
     }
@@ -199,6 +207,7 @@ fn combine(pairs: &[[Side; 2]], strata_left_out: usize) -> Option<Comparison> {
         covariance,
         clusters,
         denominators,
+        evenness,
         strata: pairs.len(),
         strata_left_out,
     })

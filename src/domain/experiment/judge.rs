@@ -6,7 +6,7 @@
 //! Frånberg 2024, arXiv 2402.11609).
 
 use super::super::evidence::{Cell, RouteEvidence};
-use super::super::metric::Better;
+use super::super::metric::{Better, Kind};
 use super::super::series::Seconds;
 use super::super::sketch::Sketch;
 use super::super::statistics::distributions::normal_upper_quantile;
@@ -32,6 +32,7 @@ pub(super) struct Judge<'a> {
     pub(super) settings: &'a Settings,
     pub(super) shares: Shares,
     pub(super) elapsed: Seconds,
+    pub(super) users: Users,
 }
 
 /// What was found by the metric's role.
@@ -76,6 +77,11 @@ impl Judge<'_> {
                 always_valid: None,
             });
             report.words = no_spread(comparison);
+            if let (Role::Guard(margin), true) = (metric.role, never_bad(metric, comparison)) {
+                let found = self.never(metric, margin, comparison);
+                (report.verdict, report.words) = (found.verdict, found.words);
+                (report.decision_in_seconds, report.harm) = (found.decision_in, found.harm);
+            }
             return report;
         }
         let alpha = self.alpha(metric);
@@ -187,6 +193,28 @@ impl Judge<'_> {
         self.found(verdict, words, decision_in, Range::of(Interval { lower, upper }))
     }
 
+    /// A guard of what happened to nobody in either arm. Against a share of at least `d`, the likelihood ratio of none in `n`
+    /// users, `(1 - d)^-n`, is an e-value at every look; half of the level is its, the other half the normal bound's, which
+    /// takes over with the first that happens. Users count less where few make most requests.
+    fn never(&self, metric: &Metric, margin: Margin, comparison: &Comparison) -> Found {
+        let users = self.users.assigned[1] * comparison.evenness[1];
+        let bound = |users: f64| 1.0 - (self.settings.alpha / 2.0).powf(1.0 / users.max(1.0));
+        let size = if comparison.control.value == 0.0 { 0.0 } else { margin.relative };
+        let (upper, tolerated) = (bound(users), size + margin.absolute);
+        if tolerated == 0.0 {
+            let words = "not decided yet: it happened to nobody, and a share of nothing is nothing: give the guard `absolute`, too";
+            return self.found(Verdict::Undecided, words.to_owned(), None, None);
+        }
+        let harm = Range::of(Interval { lower: 0.0, upper });
+        let limit = limit(metric, tolerated);
+        let told = format!("it happened to nobody; worse by at most {}, {limit}", amount(metric, upper));
+        if upper < tolerated {
+            return self.found(Verdict::NoWorse, format!("no worse than the margin: {told}"), None, harm);
+        }
+        let decision_in = self.wait(|growth| bound(users * growth) < tolerated);
+        self.found(Verdict::Undecided, format!("not decided yet: {told}"), Some(decision_in), harm)
+    }
+
     fn found(&self, verdict: Verdict, words: String, wait: Option<Option<Seconds>>, harm: Option<Range>) -> Found {
         let words = match wait {
             None => words,
@@ -257,7 +285,6 @@ impl Judge<'_> {
         question: Question<'_>,
         metrics: &[MetricReport],
         findings: &[Finding],
-        users: Users,
     ) -> (Decision, String, Vec<String>) {
         if let Some(alarm) = findings.iter().find(|finding| finding.severity == Severity::Alarm) {
             let words = format!("The comparison is not to be trusted: {} {}", alarm.what, alarm.action);
@@ -270,7 +297,7 @@ impl Judge<'_> {
             let words = "No primary metric is named, so there is nothing to decide; what was measured is below.";
             return (Decision::NoQuestion, words.to_owned(), Vec::new());
         }
-        let early = self.too_early(users);
+        let early = self.too_early();
         let named = |roles: &[&str], verdict: Verdict| -> Vec<&MetricReport> {
             metrics.iter().filter(|metric| roles.contains(&metric.role.as_str()) && metric.verdict == verdict).collect()
         };
@@ -295,11 +322,11 @@ impl Judge<'_> {
         (Decision::Wait, "Not decided yet.".to_owned(), open)
     }
 
-    fn too_early(&self, users: Users) -> Vec<String> {
+    fn too_early(&self) -> Vec<String> {
         let Settings { min_users, min_duration, .. } = self.settings;
         let mut waiting = Vec::new();
         for arm in ARMS {
-            let have = users.assigned[arm.index()];
+            let have = self.users.assigned[arm.index()];
             if have < *min_users {
                 waiting.push(format!("{arm} has {have:.0} users of the {min_users:.0} that are asked for"));
             }
@@ -318,6 +345,15 @@ fn direction(metric: &Metric) -> f64 {
         Better::Lower => 1.0,
         Better::Higher => -1.0,
     }
+}
+
+/// Whether every value of both arms is the good one of two.
+fn never_bad(metric: &Metric, comparison: &Comparison) -> bool {
+    let good = match metric.better {
+        Better::Lower => 0.0,
+        Better::Higher => 1.0,
+    };
+    metric.kind == Kind::Occurrence && comparison.control.value == good && comparison.candidate.value == good
 }
 
 /// The size of what is compared: control's, or the candidate's where control is nearer to zero.

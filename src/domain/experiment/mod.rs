@@ -12,7 +12,7 @@ mod judge;
 mod novelty;
 mod plan;
 pub mod report;
-mod words;
+pub mod words;
 
 use super::Arm;
 use super::evidence::{Draw, Measured, RouteEvidence, Stratum};
@@ -180,14 +180,14 @@ pub fn report(evidence: &RouteEvidence, question: Question<'_>) -> Report {
         guards: has(|role| matches!(role, Role::Guard(_))),
         exploratory: has(|role| matches!(role, Role::Exploratory)),
     };
-    let judge = judge::Judge { settings, shares, elapsed };
+    let users = health::users(&counted);
+    let judge = judge::Judge { settings, shares, elapsed, users };
     let compared: Vec<_> = metrics.iter().map(|metric| compare(evidence, &counted, metric)).collect();
     let judged: Vec<_> =
         metrics.iter().zip(&compared).map(|(metric, found)| judge.metric(evidence, &counted, metric, found)).collect();
-    let users = health::users(&counted);
     let findings = health::findings(evidence, question, &counted, users);
     let plan = plan::plan(settings, metrics, &compared, &counted, elapsed, users);
-    let verdict = judge.overall(question, &judged, &findings, users);
+    let verdict = judge.overall(question, &judged, &findings);
     report::assemble(
         evidence,
         question,

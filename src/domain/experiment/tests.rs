@@ -20,7 +20,8 @@ fn metric(measured: Measured, better: Better, role: Role) -> Metric {
     let times = (measured == LATENCY).then_some(Term { measured, part: Part::Sum, scale });
     let (over, under) = (term(Part::Sum, scale), term(Part::Count, 1.0));
     let unit = if measured == LATENCY { unit } else { "" };
-    Metric { name: name.into(), unit: unit.into(), kind: Kind::Value, better, role, over, under, times }
+    let kind = if measured == ERRORS { Kind::Occurrence } else { Kind::Value };
+    Metric { name: name.into(), unit: unit.into(), kind, better, role, over, under, times }
 }
 
 fn three() -> Vec<Metric> {
@@ -133,6 +134,24 @@ fn a_candidate_that_is_slower_than_the_margin_is_kept_out() {
     assert_eq!(report.decision, Decision::Keep);
     assert!(report.summary.starts_with("Keep control: latency is worse: by at least"), "{}", report.summary);
     assert!(named(&report, "latency").harm.unwrap().lower > 80.0, "in milliseconds");
+}
+
+#[test]
+fn what_happened_to_nobody_is_bounded_by_the_number_of_users() {
+    let guarded = |relative, absolute, users| {
+        let run = Run { score: [0.7, 0.75], errors: [0.0; 2], users, ..Run::default() };
+        let guard = Role::Guard(Margin { relative, absolute });
+        asked(&evidence(&[run]), &Settings::default(), &[metric(ERRORS, Better::Lower, guard)]).metrics.remove(0)
+    };
+    // Of 2,000 users, 1 - 0.025^(1/2000) is 0.18 %.
+    let enough = guarded(0.1, 0.005, 4_000);
+    assert_eq!(enough.verdict, Verdict::NoWorse, "{enough:?}");
+    assert!((0.001_8..0.003_5).contains(&enough.harm.unwrap().upper), "{enough:?}");
+    let few = guarded(0.1, 0.005, 400);
+    assert_eq!(few.verdict, Verdict::Undecided, "{few:?}");
+    assert!(few.decision_in_seconds.unwrap() > 8 * DAY / 2, "{few:?}");
+    let relative = guarded(0.1, 0.0, 4_000);
+    assert!(relative.words.contains("give the guard `absolute`"), "{relative:?}");
 }
 
 #[test]

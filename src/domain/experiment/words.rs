@@ -6,7 +6,8 @@ const DAY: Seconds = 86_400;
 const HOUR: Seconds = 3_600;
 
 /// Three significant digits; very large and very small ones with an exponent.
-pub(super) fn figure(number: f64) -> String {
+#[must_use]
+pub fn figure(number: f64) -> String {
     let size = number.abs();
     if number == 0.0 {
         return "0".to_owned();
@@ -19,13 +20,15 @@ pub(super) fn figure(number: f64) -> String {
 }
 
 /// A share in percent, with its sign.
-pub(super) fn percent(share: f64) -> String {
+#[must_use]
+pub fn percent(share: f64) -> String {
     let text = figure(share * 100.0);
     if share > 0.0 { format!("+{text} %") } else { format!("{text} %") }
 }
 
 /// A length of time in its largest sensible unit.
-pub(super) fn duration(seconds: Seconds) -> String {
+#[must_use]
+pub fn duration(seconds: Seconds) -> String {
     let (number, unit) = match seconds {
         _ if seconds >= 2 * DAY => (seconds as f64 / DAY as f64, "days"),
         _ if seconds >= 2 * HOUR => (seconds as f64 / HOUR as f64, "hours"),
