@@ -9,6 +9,7 @@ use crate::support::upstream::with_fields;
 use crate::support::{Gateway, Setup, Upstream, eventually};
 
 const USERS: usize = 400;
+const HOST: [(&str, &str); 1] = [("host", "localhost")];
 
 /// An upstream that scores its answers: each user has a liking of their own.
 fn scoring(base: f64) -> Upstream {
@@ -34,7 +35,7 @@ fn gateway(control: &Upstream, candidate: &Upstream) -> Gateway {
 }
 
 fn ask(gateway: &Gateway, route: &str) -> Value {
-    let answer = gateway.admin_client().get(&format!("/api/v1/routes/{route}/experiment"), &[]);
+    let answer = gateway.admin_client().get(&format!("/api/v1/routes/{route}/experiment"), &HOST);
     assert_eq!(answer.status, 200, "{answer:?}");
     serde_json::from_slice(&answer.body).unwrap()
 }
@@ -140,7 +141,7 @@ fn a_route_without_an_experiment_has_a_report_and_an_unknown_one_has_none() {
     let report = ask(&gateway, "flag");
     assert_eq!((&report["decision"], &report["name"]), (&"no_question".into(), &"flag".into()));
     for page in ["experiment", "assignments"] {
-        let answer = gateway.admin_client().get(&format!("/api/v1/routes/nothing/{page}"), &[]);
+        let answer = gateway.admin_client().get(&format!("/api/v1/routes/nothing/{page}"), &HOST);
         assert_eq!((answer.status, answer.code().as_str()), (404, "unknown_route"), "{answer:?}");
     }
 }
