@@ -149,17 +149,17 @@ pub fn counted<'a>(evidence: &'a RouteEvidence, settings: &Settings) -> Vec<Coun
     counted
 }
 
-/// How long draws went on, all phases together: what more data have to be measured in. Strata of one phase run at the
-/// same time.
+/// For how long something was drawn: what more data have to be measured in. Strata of one phase run at the same time, and so
+/// may phases that came back.
 fn elapsed(counted: &[Counted<'_>]) -> Seconds {
-    let mut phases: Vec<(Phase, Seconds, Seconds)> = Vec::new();
-    for Counted { phase, draw, .. } in counted {
-        match phases.iter_mut().find(|(known, ..)| known == phase) {
-            Some((_, first, last)) => (*first, *last) = ((*first).min(draw.first), (*last).max(draw.last)),
-            None => phases.push((*phase, draw.first, draw.last)),
-        }
+    // They are in the order in which they began.
+    let (mut all, mut reached) = (0, Seconds::MIN);
+    for Draw { first, last, .. } in counted.iter().map(|of| of.draw) {
+        let from = reached.max(*first);
+        all += last.saturating_sub(from).max(0);
+        reached = reached.max(*last);
     }
-    phases.iter().fold(0, |all: Seconds, (_, first, last)| all.saturating_add(last.saturating_sub(*first)))
+    all
 }
 
 /// How many metrics share a level.
