@@ -5,27 +5,24 @@
 //! share one, and so do the guards' alarms; guards that pass need no correction, since all have to (Schultzberg, Ankargren,
 //! Frånberg 2024, arXiv 2402.11609).
 
-use super::super::evidence::{Cell, RouteEvidence};
+use super::super::evidence::RouteEvidence;
 use super::super::metric::{Better, Kind};
 use super::super::series::Seconds;
-use super::super::sketch::Sketch;
 use super::super::statistics::distributions::normal_upper_quantile;
 use super::super::statistics::sequential::{self, half_width, half_width_one_sided, target_variance, tuning};
-use super::super::statistics::{Estimate, Interval, means, quantile, ratio};
-use super::combine::{Comparison, Shortfall, cell};
+use super::super::statistics::{Estimate, Interval, means, ratio};
+use super::combine::{Comparison, Shortfall};
 use super::health::Users;
-use super::report::{
-    Decision, Difference, Finding, MetricReport, QuantileReport, Range, Severity, State, Verdict, state,
-};
+use super::report::{Difference, MetricReport, Range, Verdict};
 use super::words::{duration, figure, percent};
-use super::{ARMS, Counted, Margin, Metric, Question, Role, Settings, Shares};
+use super::{Counted, Margin, Metric, Role, Settings, Shares, quantiles};
 
 /// Beyond so many times the data there is no point in waiting.
 const MOST_GROWTH: f64 = 1e4;
 /// Nor beyond so many seconds: ten years.
 const LONGEST: f64 = 3.2e8;
-/// Quantiles that are told.
-const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
+/// With fewer buckets of users in an arm nothing is decided, unless fewer are asked for.
+const FEWEST: f64 = 100.0;
 
 /// Judges the metrics of one experiment.
 pub(super) struct Judge<'a> {
@@ -64,7 +61,7 @@ impl Judge<'_> {
         report.denominators = comparison.denominators;
         report.clusters = comparison.clusters;
         report.strata = [comparison.strata, comparison.strata_left_out];
-        report.quantiles = self.quantiles(evidence, counted, metric);
+        report.quantiles = quantiles::of(evidence, counted, metric, self.settings.alpha);
         let Some(difference) = comparison.difference() else {
             report.words = unknown(Shortfall::NotNumeric);
             return report;
@@ -100,9 +97,17 @@ impl Judge<'_> {
             Role::Primary | Role::Exploratory => self.superiority(metric, difference, comparison, alpha),
             Role::Guard(margin) => self.guard(metric, margin, comparison),
         };
+        let too_few = self.too_few(comparison);
+        let found = if too_few { self.found(Verdict::Undecided, few(comparison), None, None) } else { found };
         (report.verdict, report.words) = (found.verdict, found.words);
         (report.decision_in_seconds, report.harm) = (found.decision_in, found.harm);
         report
+    }
+
+    /// Whether there are too few users with values for intervals to hold.
+    fn too_few(&self, comparison: &Comparison) -> bool {
+        let [control, candidate] = comparison.clusters;
+        control.min(candidate) < self.settings.min_users.min(FEWEST)
     }
 
     /// The level of a metric's interval.
@@ -239,104 +244,6 @@ impl Judge<'_> {
         let seconds = self.elapsed as f64 * (high.exp() - 1.0);
         (seconds < LONGEST).then_some(seconds.ceil() as Seconds)
     }
-
-    /// Quantiles of times, within strata, weighted as strata are.
-    fn quantiles(&self, evidence: &RouteEvidence, counted: &[Counted<'_>], metric: &Metric) -> Vec<QuantileReport> {
-        let Some(term) = metric.times else { return Vec::new() };
-        let by_stratum: Vec<_> = counted
-            .iter()
-            .map(|of| ARMS.map(|arm| cell(evidence, of, arm, term).map_or(&[][..], Cell::times_by_bucket)))
-            .collect();
-        QUANTILES.into_iter().filter_map(|q| self.quantile(q, term.scale, &by_stratum)).collect()
-    }
-
-    fn quantile(&self, q: f64, scale: f64, by_stratum: &[[&[Sketch]; 2]]) -> Option<QuantileReport> {
-        let (mut all, mut values, mut variance) = (0.0, [0.0; 2], 0.0);
-        let mut found = Vec::new();
-        for [control, candidate] in by_stratum {
-            if let (Ok(c), Ok(t)) = (quantile::quantile(control, q), quantile::quantile(candidate, q)) {
-                let count = |clusters: &[Sketch]| clusters.iter().map(|one| one.count() as f64).sum::<f64>();
-                let (cn, tn) = (count(control), count(candidate));
-                let weight = cn / (cn + tn) * tn;
-                all += weight;
-                found.push((weight, c, t));
-            }
-        }
-        for (weight, c, t) in found {
-            let share = weight / all;
-            values[0] += share * c.value * scale;
-            values[1] += share * t.value * scale;
-            variance += (share * scale).powi(2) * (c.variance + t.variance);
-        }
-        let difference =
-            Estimate::new(values[1] - values[0], variance).filter(|one| all > 0.0 && one.variance > 0.0)?;
-        let difference = Difference {
-            value: difference.value,
-            standard_error: Some(difference.standard_error()),
-            fixed_horizon: Range::of(difference.fixed_horizon(self.settings.alpha)),
-            always_valid: None,
-        };
-        Some(QuantileReport { quantile: q, control: values[0], candidate: values[1], difference })
-    }
-
-    /// What to do, in words, and what is waited for.
-    pub(super) fn overall(
-        &self,
-        question: Question<'_>,
-        metrics: &[MetricReport],
-        findings: &[Finding],
-    ) -> (Decision, String, Vec<String>) {
-        if let Some(alarm) = findings.iter().find(|finding| finding.severity == Severity::Alarm) {
-            let words = format!("The comparison is not to be trusted: {} {}", alarm.what, alarm.action);
-            return (Decision::Distrust, words, Vec::new());
-        }
-        if state(question) == State::NotStarted {
-            return (Decision::Wait, "The experiment has not started.".to_owned(), vec!["its start".to_owned()]);
-        }
-        if !question.metrics.iter().any(|metric| metric.role == Role::Primary) {
-            let words = "No primary metric is named, so there is nothing to decide; what was measured is below.";
-            return (Decision::NoQuestion, words.to_owned(), Vec::new());
-        }
-        let early = self.too_early();
-        let named = |roles: &[&str], verdict: Verdict| -> Vec<&MetricReport> {
-            metrics.iter().filter(|metric| roles.contains(&metric.role.as_str()) && metric.verdict == verdict).collect()
-        };
-        let worse = named(&["primary", "guard"], Verdict::Worse);
-        if let (Some(worst), true) = (worse.first(), early.is_empty()) {
-            let words = format!("Keep control: {} is {}.", worst.name, worst.words);
-            return (Decision::Keep, words, Vec::new());
-        }
-        let open: Vec<String> = metrics
-            .iter()
-            .filter(|metric| metric.role != "exploratory")
-            .filter(|metric| matches!(metric.verdict, Verdict::Undecided | Verdict::Unknown))
-            .map(|metric| format!("{}: {}", metric.name, metric.words))
-            .chain(early)
-            .collect();
-        if open.is_empty() && worse.is_empty() {
-            let better = named(&["primary"], Verdict::Better);
-            let told: Vec<String> =
-                better.iter().map(|metric| format!("{} is {}", metric.name, metric.words)).collect();
-            return (Decision::Ship, format!("Ship the candidate: {}; no guard objects.", told.join("; ")), open);
-        }
-        (Decision::Wait, "Not decided yet.".to_owned(), open)
-    }
-
-    fn too_early(&self) -> Vec<String> {
-        let Settings { min_users, min_duration, .. } = self.settings;
-        let mut waiting = Vec::new();
-        for arm in ARMS {
-            let have = self.users.assigned[arm.index()];
-            if have < *min_users {
-                waiting.push(format!("{arm} has {have:.0} users of the {min_users:.0} that are asked for"));
-            }
-        }
-        if self.elapsed < *min_duration {
-            let (had, asked) = (duration(self.elapsed), duration(*min_duration));
-            waiting.push(format!("it ran for {had} of the {asked} that are asked for"));
-        }
-        waiting
-    }
 }
 
 /// +1 where more is worse, -1 where less is.
@@ -422,6 +329,11 @@ fn no_spread(comparison: &Comparison) -> String {
             figure(t)
         )
     }
+}
+
+fn few(comparison: &Comparison) -> String {
+    let [control, candidate] = comparison.clusters;
+    format!("not decided yet: too few users have values (control {control:.0}, candidate {candidate:.0})")
 }
 
 fn unknown(shortfall: Shortfall) -> String {

@@ -7,10 +7,12 @@
 //! Within a phase evidence has no times: a phase counts as a whole if it was in use between `start` and `stop`.
 
 mod combine;
+mod decide;
 mod health;
 mod judge;
 mod novelty;
 mod plan;
+mod quantiles;
 pub mod report;
 pub mod words;
 

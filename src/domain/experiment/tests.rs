@@ -137,6 +137,16 @@ fn a_candidate_that_is_slower_than_the_margin_is_kept_out() {
 }
 
 #[test]
+fn a_difference_between_few_users_decides_nothing() {
+    let run = Run { score: [0.2, 0.9], users: 60, ..Run::default() };
+    let report = asked(&evidence(&[run]), &Settings { min_users: 50.0, ..Settings::default() }, &three());
+    let quality = named(&report, "quality");
+    assert!(quality.difference.unwrap().always_valid.unwrap().lower > 0.0, "{quality:?}");
+    assert_eq!((quality.verdict, report.decision), (Verdict::Undecided, Decision::Wait));
+    assert!(quality.words.contains("too few users have values"), "{quality:?}");
+}
+
+#[test]
 fn what_happened_to_nobody_is_bounded_by_the_number_of_users() {
     let guarded = |relative, absolute, users| {
         let run = Run { score: [0.7, 0.75], errors: [0.0; 2], users, ..Run::default() };
