@@ -275,8 +275,10 @@ fn a_first_rush_and_a_heavy_user_are_told() {
     assert_eq!(codes(&report), [("concentrated", Severity::Warning), ("novelty", Severity::Warning)]);
 }
 
-/// One value each for a bucket of an arm.
-fn cells(rows: &[(Arm, u16, f64)]) -> RouteEvidence {
+/// A value of a bucket of an arm.
+type Seen = (Arm, u16, f64);
+
+fn cells(rows: &[Seen]) -> RouteEvidence {
     let mut evidence = RouteEvidence::default();
     for (n, (arm, bucket, value)) in rows.iter().enumerate() {
         let (phase, stratum) = (Phase(1), Stratum::Rollout);
@@ -292,7 +294,7 @@ fn cells(rows: &[(Arm, u16, f64)]) -> RouteEvidence {
 fn what_cannot_be_compared_is_said_in_words() {
     use Arm::{Candidate, Control};
     let huge = 1e200;
-    let rows: [(&[(Arm, u16, f64)], &str); 8] = [
+    let rows: [(&[Seen], &str); 8] = [
         (&[], "no randomised request has a value"),
         (&[(Control, 1, 1.0), (Control, 2, 2.0)], "no randomised request of candidate"),
         (&[(Candidate, 1, 1.0), (Candidate, 2, 2.0)], "no randomised request of control"),
