@@ -46,7 +46,9 @@ impl Judge<'_> {
                 better.iter().map(|metric| format!("{} is {}", metric.name, metric.words)).collect();
             return (Decision::Ship, format!("Ship the candidate: {}; no guard objects.", told.join("; ")), open);
         }
-        (Decision::Wait, "Not decided yet.".to_owned(), open)
+        let ended = if state(question) == State::Ended { "It has ended without a decision" } else { "Not decided yet" };
+        let so_far = worse.first().map(|worst| format!("; so far {} is {}", worst.name, worst.words));
+        (Decision::Wait, format!("{ended}{}.", so_far.unwrap_or_default()), open)
     }
 
     fn too_early(&self) -> Vec<String> {

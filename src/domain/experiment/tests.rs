@@ -174,6 +174,12 @@ fn without_a_difference_it_waits_and_says_for_what() {
         assert!(waiting.contains(part), "{part}: {waiting}");
     }
     assert_eq!(codes(&report), [("few_users", Severity::Warning)]);
+    assert_eq!(report.summary, "Not decided yet.");
+    let slow = evidence(&[Run { latency: [2e5, 3e5], ..Run::default() }]);
+    let early = asked(&slow, &settings, &three());
+    assert!(early.summary.starts_with("Not decided yet; so far latency is worse: by at least"), "{}", early.summary);
+    let over = asked(&evidence(&[Run::default()]), &Settings { stop: Some(10 * DAY), ..settings }, &three());
+    assert_eq!((over.summary.as_str(), over.state), ("It has ended without a decision.", State::Ended));
 }
 
 #[test]
