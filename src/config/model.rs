@@ -23,7 +23,7 @@ use crate::domain::condition::{Fact, Slot, Type};
 use crate::domain::decision::{Needs, Policy};
 use crate::domain::pin::Pins;
 use crate::domain::pointer::Pointer;
-use crate::domain::{fallback, quality, rewrite};
+use crate::domain::{experiment, fallback, quality, rewrite};
 use crate::jwt;
 
 pub use alerts::{Alerts, SigningKey, Webhook, WebhookFormat};
@@ -329,6 +329,8 @@ pub struct Route {
     pub guards: Vec<Guard>,
     /// The quality gate.
     pub quality_gate: Option<QualityGate>,
+    /// What is to be decided.
+    pub experiment: Option<Experiment>,
     /// What control answers when the candidate fails.
     pub fallback: fallback::Settings,
     /// Who is told which arm served.
@@ -480,6 +482,19 @@ pub struct QualityGate {
     pub metric: MetricIndex,
     /// How it judges.
     pub settings: quality::Settings,
+}
+
+/// `[routes.NAME.experiment]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiment {
+    /// What it is called.
+    pub name: String,
+    /// The metric that decides.
+    pub primary: MetricRef,
+    /// What must not become worse, and by how much it may.
+    pub guards: Vec<(MetricRef, experiment::Margin)>,
+    /// How it is judged.
+    pub settings: experiment::Settings,
 }
 
 /// Who is told which arm served (`x-pointsman-arm`, `x-pointsman-reason`, `server-timing`).

@@ -12,6 +12,7 @@ pub mod condition;
 pub mod context;
 pub mod decision;
 pub mod evidence;
+pub mod experiment;
 pub mod exposure;
 pub mod fallback;
 pub mod guard;

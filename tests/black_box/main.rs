@@ -20,6 +20,7 @@ mod body_attributes;
 mod commands;
 mod deciding;
 mod events;
+mod experiments;
 mod exposure;
 mod fallback;
 mod flags;

@@ -8,6 +8,7 @@ mod attribute;
 mod backend;
 mod condition;
 mod events;
+mod experiment;
 mod guard;
 mod jwt;
 mod matches;

@@ -18,7 +18,7 @@ use crate::domain::pin::{self, Pins};
 use crate::domain::quality;
 
 use super::condition::Conditions;
-use super::{Names, guard, matches, policy, reference, rewrite, rollout, targeting};
+use super::{Names, experiment, guard, matches, policy, reference, rewrite, rollout, targeting};
 
 /// Shortest override key, in bytes.
 const MIN_OVERRIDE_KEY: usize = 8;
@@ -50,6 +50,8 @@ pub(super) fn route(
     let override_header = view.optional_table("override").map(|view| override_of(&view));
     let pin = view.optional_table("pin").map(|view| pin(name, &view, names, conditions));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
+    let experiment = view.optional_table("experiment");
+    let experiment = experiment.map(|view| experiment::experiment(name, &view, &names.metrics));
     let values = view.optional_table("values").map(|view| values(&view));
     let fallback = fallback_of(&view.table("fallback"));
     matches::ask_for_replay(view, matches.as_ref());
@@ -90,6 +92,7 @@ pub(super) fn route(
         rollout: rollout?,
         guards: guards?,
         quality_gate: transpose(quality_gate)?,
+        experiment: transpose(experiment)?,
         fallback: fallback?,
         expose: expose?,
     })

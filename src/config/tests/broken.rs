@@ -136,6 +136,26 @@ fn routes_where_events_are_taken_are_told() {
 }
 
 #[test]
+fn experiments() {
+    let rows = [
+        ("no primary metric", "effect = 0.1\n"),
+        ("a metric that there is not", "primary = \"laetncy\"\n"),
+        ("a metric of attempts", "primary = \"attempt_errors\"\n"),
+        ("a guard without a margin", "primary = \"latency\"\nguards.errors = {}\n"),
+        ("a guard that there is not", "primary = \"latency\"\nguards.error = { margin = 0.1 }\n"),
+        ("the primary as a guard", "primary = \"latency\"\nguards.latency = { margin = 0.1 }\n"),
+        ("numbers", "primary = \"latency\"\nalpha = 0.9\npower = 1\neffect = 0\nmin_users = 1\nmin_duration = 7\n"),
+        ("times", "primary = \"latency\"\nstart = \"tomorrow\"\nstop = 2026\n"),
+        (
+            "its end before its start",
+            "primary = \"latency\"\nstart = \"2026-11-20T08:00:00Z\"\nstop = \"2026-11-20T07:00:00Z\"\n",
+        ),
+        ("conditions for shipping", "primary = \"latency\"\nship = [\"error_rate < 1%\"]\n"),
+    ];
+    insta::assert_snapshot!(messages(&rows, |lines| format!("{BACKENDS}{ROUTE}[routes.r.experiment]\n{lines}")));
+}
+
+#[test]
 fn backends() {
     let rows = [
         ("no target", ""),

@@ -19,7 +19,7 @@ pub use cell::{COARSE_BUCKETS, Cell, Day, MAX_DAYS, Moments, STATISTICAL_BUCKETS
 pub use cells::Cells;
 pub use codec::{CodecError, Kept, decode, encode};
 pub use draw::{Draw, Drawn};
-pub use sample::{MAX_SAMPLE, Sampled, UserSample, Users};
+pub use sample::{MAX_SAMPLE, Sampled, SampledUser, UserSample, Users};
 
 use super::Arm;
 use super::metric::{BuiltIn, MetricId};
@@ -73,7 +73,7 @@ pub struct Observation {
 }
 
 /// What was measured in one phase of users of one stratum.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stretch {
     phase: Phase,
     stratum: Stratum,
@@ -101,7 +101,7 @@ impl Stretch {
 }
 
 /// The evidence of one route.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RouteEvidence {
     /// In the order of phase and stratum.
     stretches: Vec<Stretch>,
