@@ -1,4 +1,4 @@
-//! `pointsman export`: all events that a running gateway has stored, as a file.
+//! `pointsman export`: all events that a running gateway has stored, or the exchanges that it kept, as a file.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -39,6 +39,9 @@ pub struct Args {
     /// How events are written.
     #[arg(long, value_enum)]
     pub format: Format,
+    /// Exchanges that were kept ([routes.NAME.samples]) instead of events.
+    #[arg(long, conflicts_with = "name")]
+    pub samples: bool,
     /// Where to; standard output without it.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -60,6 +63,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let client = args.admin.client()?;
     let mut query = args.which.query();
+    if args.samples {
+        query.append_pair("what", "samples");
+    }
     let page = format!("/api/v1/export?{}", query.append_pair("format", args.format.as_str()).finish());
     let progress = progress();
     let Some(path) = &args.output else {

@@ -6,6 +6,7 @@
 mod backends;
 mod events;
 mod metrics;
+mod sampling;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use backends::{
 };
 pub use events::{EVENTS_PATH, Events, Exposure, State, StorePlace};
 pub use metrics::{EventSource, Metric, MetricRef, MetricSource};
+pub use sampling::{Excerpt, JUDGE_EVENTS, Judge, Judging, Samples, judge_event};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -61,6 +63,8 @@ pub struct Config {
     pub attributes: Vec<Attribute>,
     /// What is measured.
     pub metrics: Vec<Metric>,
+    /// Webhooks that score sampled exchanges.
+    pub judges: Vec<Judge>,
     /// The upstreams.
     pub backends: Vec<Backend>,
     /// The routes, in the order of their names.
@@ -280,6 +284,8 @@ pub enum Place {
 
 /// Index into [`Config::backends`].
 pub type BackendIndex = usize;
+/// Index into [`Config::judges`].
+pub type JudgeIndex = usize;
 /// Index into [`Config::metrics`].
 pub type MetricIndex = usize;
 /// Index into [`Config::contexts`].
@@ -323,6 +329,10 @@ pub struct Route {
     pub fallback: fallback::Settings,
     /// Who is told which arm served.
     pub expose: Expose,
+    /// Which exchanges are scored.
+    pub judge: Option<Box<Judging>>,
+    /// Which exchanges are kept.
+    pub samples: Option<Box<Samples>>,
 }
 
 /// What a route is there for.

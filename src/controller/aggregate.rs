@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::config::model::{EventSource, Metric, MetricSource};
+use crate::config::model::{EventSource, Metric, MetricIndex, MetricSource};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
@@ -40,6 +40,7 @@ impl SharedEvidence {
 /// A metric of the file that events count for.
 #[derive(Debug, Clone)]
 pub(super) struct EventMetric {
+    pub(super) index: MetricIndex,
     id: MetricId,
     kind: Kind,
     arm: Arm,
@@ -52,7 +53,7 @@ pub(super) fn event_metrics(metrics: &[Metric], id: impl Fn(usize) -> MetricId) 
     for (index, metric) in metrics.iter().enumerate() {
         for (arm, source) in Arm::ALL.into_iter().zip(&metric.sources) {
             if let MetricSource::Event(source) = source {
-                found.push(EventMetric { id: id(index), kind: metric.kind, arm, source: source.clone() });
+                found.push(EventMetric { index, id: id(index), kind: metric.kind, arm, source: source.clone() });
             }
         }
     }
@@ -114,10 +115,18 @@ impl Evidence {
         self.series.iter_mut().map(|(route, series)| (*route, series))
     }
 
-    /// Counts one event for every metric that is made of such events.
-    pub(super) fn event(&mut self, route: u32, event: &Event, to: &Attribution, metrics: &[EventMetric]) {
+    /// Counts one event for every metric that is made of such events. Returns what it counted for the quality
+    /// gate: values of answers that the candidate gave.
+    pub(super) fn event(
+        &mut self,
+        route: u32,
+        event: &Event,
+        to: &Attribution,
+        metrics: &[EventMetric],
+    ) -> Vec<(MetricIndex, f64)> {
+        let mut of_candidate = Vec::new();
         if !metrics.iter().any(|metric| *metric.source.name == *event.name) {
-            return;
+            return of_candidate;
         }
         let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
         let (phase, stratum) = (Phase(to.phase), stratum(to.randomised, to.rule));
@@ -126,8 +135,14 @@ impl Evidence {
                 let key = CellKey { phase, stratum, arm: to.arm, metric: Measured::Own(metric.id) };
                 self.route_mut(route).observe(key, Observation { bucket: Some(to.bucket), value }, false);
                 self.series_mut(route).observe(event.at.as_second(), to.arm, key.metric, value, false);
+                // A verdict says who answered; control may have covered the candidate up.
+                let served = data.get("served").and_then(Value::as_str).unwrap_or(to.arm.as_str());
+                if to.arm == Arm::Candidate && served == Arm::Candidate.as_str() {
+                    of_candidate.push((metric.index, value));
+                }
             }
         }
+        of_candidate
     }
 
     /// Counts one request that was settled at about this time.

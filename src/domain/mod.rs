@@ -21,10 +21,12 @@ pub mod pointer;
 pub mod quality;
 pub mod reading;
 pub mod rewrite;
+pub mod sampling;
 pub mod series;
 pub mod sketch;
 pub mod targets;
 pub mod user;
+pub mod verdict;
 pub mod window;
 
 use std::fmt;

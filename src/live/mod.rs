@@ -7,6 +7,7 @@
 mod exposing;
 #[cfg(test)]
 mod fixture;
+pub mod judges;
 pub mod jwks;
 pub mod meters;
 mod pulse;
@@ -36,6 +37,7 @@ use crate::upstream::{BuildError, Upstream};
 use meters::MetricIds;
 
 pub use exposing::Exposing;
+pub use judges::{Judge, JudgeState};
 pub use jwks::{Jwks, Ring};
 pub use meters::{ArmMeters, Meters};
 pub use reload::{Attempted, ReloadOutcome, Reloader, Trigger};
@@ -59,6 +61,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<RouteState>>,
     /// State of the backends, in the order of `Config::backends`.
     pub backends: Vec<LiveBackend>,
+    /// The judges, in the order of `Config::judges`.
+    pub judges: Vec<Judge>,
     /// The phases that the routes are in, in the order of `Config::routes`.
     pub phases: Vec<Phase>,
     /// What is read from answers.
@@ -175,6 +179,7 @@ pub struct Live {
 struct Registry {
     routes: HashMap<Arc<str>, Arc<RouteState>>,
     backends: HashMap<Arc<str>, LiveBackend>,
+    judges: HashMap<Arc<str>, Judge>,
     metrics: MetricIds,
     jwks: Option<Arc<Jwks>>,
 }
@@ -284,7 +289,10 @@ impl Registry {
             });
         }
         let jwks = self.jwks(&loaded.config)?;
+        let judges = loaded.config.judges.iter().map(|judge| Judge::new(judge, self.judges.get(&judge.name)));
+        let judges = judges.collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail: the registry changes only when the snapshot stands.
+        self.judges.extend(judges.iter().map(|judge| (Arc::clone(&judge.state.name), judge.clone())));
         let backends = loaded.config.backends.iter().zip(upstreams);
         let backends = backends.map(|(backend, upstream)| self.backend(&backend.name, upstream, background)).collect();
         let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
@@ -305,6 +313,7 @@ impl Registry {
             table,
             routes,
             backends,
+            judges,
             phases,
             meters,
             reads_claims,

@@ -27,6 +27,7 @@ use super::pins::{Issued, Presented};
 use super::problem::Problem;
 use super::reply::Reply;
 use super::rewriting::Rewriting;
+use super::specimen::Specimen;
 use super::upload::{Patience, SharedUpload, UploadLimits};
 use super::worker::{Current, Worker};
 use crate::clock;
@@ -165,6 +166,8 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     }
     let secure = snapshot.exposing.is_some() && is_secure(shown);
     let rewriting = Rewriting::of(&worker, snapshot.config(), definition, asker);
+    let (upload, id) = (exchange.upload.as_ref(), &exchange.ledger.request().request_id);
+    exchange.ledger.specimen = Specimen::of(&worker, definition, &exchange.parts, upload, id);
     exchange.ledger.decide(decision, who.key);
     exchange.set_cookie = who.set_cookie;
     exchange.pin = pin;

@@ -308,6 +308,7 @@ impl Exchange {
         }
         let Answer { mut response, mut connection } = answer;
         self.finish_head(response.status(), response.headers_mut());
+        self.ledger.show_head(response.status(), response.headers());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             connection.detach();
             return Ok(self.upgrade(response));
@@ -368,6 +369,7 @@ impl Exchange {
             upload.release();
         }
         self.finish_head(response.status(), response.headers_mut());
+        self.ledger.show_whole(&response);
         self.attach_ledger(response)
     }
 

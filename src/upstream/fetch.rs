@@ -1,6 +1,6 @@
-//! One GET of a document that is not a user's, bounded in time and size.
+//! One GET of a document that is not a user's, or one POST to a webhook, bounded in time and size.
 //!
-//! It follows no redirect and keeps no connection: what it is for is seldom fetched. Invariant: nothing
+//! It follows no redirect and keeps no connection: what it is for is seldom asked. Invariant: nothing
 //! beyond the bound is kept, whatever the other side says of its length.
 
 use std::convert::Infallible;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
@@ -48,7 +48,7 @@ pub enum FetchError {
     /// No HTTP, or it broke off.
     #[error("no valid HTTP answer: {0}")]
     Http(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Another status than 200.
+    /// Another status than 200, or for a webhook than one of the 2xx.
     #[error("answered {0}")]
     Status(StatusCode),
     /// More than so many bytes.
@@ -71,20 +71,56 @@ impl Document {
     /// # Errors
     /// See [`FetchError`].
     pub async fn fetch(&self, max_bytes: usize, timeout: Duration) -> Result<Bytes, FetchError> {
-        tokio::time::timeout(timeout, self.unbounded(max_bytes)).await.unwrap_or(Err(FetchError::Timeout))
+        let request = self.request(Method::GET, &[], Bytes::new())?;
+        let answer = tokio::time::timeout(timeout, self.unbounded(request, max_bytes)).await;
+        let (status, body) = answer.unwrap_or(Err(FetchError::Timeout))?;
+        if status == StatusCode::OK { Ok(body) } else { Err(FetchError::Status(status)) }
     }
 
-    async fn unbounded(&self, max_bytes: usize) -> Result<Bytes, FetchError> {
-        let (socket, alternate) = self.resolve().await.map_err(FetchError::Resolve)?;
-        let address = Address::new(Arc::clone(&self.endpoint), self.peer.clone(), socket, alternate);
-        let connection = address.connect().await?;
+    /// Posts JSON, with these fields, and gives the answer's body.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn post(
+        &self,
+        fields: &[(HeaderName, HeaderValue)],
+        json: Bytes,
+        max_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Bytes, FetchError> {
+        let request = self.request(Method::POST, fields, json)?;
+        let answer = tokio::time::timeout(timeout, self.unbounded(request, max_bytes)).await;
+        let (status, body) = answer.unwrap_or(Err(FetchError::Timeout))?;
+        if status.is_success() { Ok(body) } else { Err(FetchError::Status(status)) }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        fields: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, FetchError> {
         let path = if self.endpoint.base_path.is_empty() { "/" } else { &self.endpoint.base_path };
-        let request = Request::get(path)
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(path)
             .header(HOST, &self.endpoint.authority)
             .header(USER_AGENT, FETCH_USER_AGENT)
             .header(ACCEPT, JSON)
             .header(CONNECTION, "close")
-            .body(Empty::<Bytes>::new())?;
+            .body(Full::new(body))?;
+        if method == Method::POST {
+            request.headers_mut().insert(CONTENT_TYPE, JSON);
+        }
+        request.headers_mut().extend(fields.iter().cloned());
+        Ok(request)
+    }
+
+    /// Sends it and gathers the answer, if its status is one of the 2xx.
+    async fn unbounded(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Answer, FetchError> {
+        let (socket, alternate) = self.resolve().await.map_err(FetchError::Resolve)?;
+        let address = Address::new(Arc::clone(&self.endpoint), self.peer.clone(), socket, alternate);
+        let connection = address.connect().await?;
         let handshake = http1::handshake(TokioIo::new(connection)).await;
         let (sender, connection) = handshake.map_err(|error| FetchError::Http(Box::new(error)))?;
         let driven = async {
@@ -110,17 +146,21 @@ impl Document {
     }
 }
 
+/// Status and body; no body of another status than a 2xx.
+type Answer = (StatusCode, Bytes);
+
 async fn answer(
-    mut sender: SendRequest<Empty<Bytes>>,
-    request: Request<Empty<Bytes>>,
+    mut sender: SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
     max_bytes: usize,
-) -> Result<Bytes, FetchError> {
+) -> Result<Answer, FetchError> {
     let response = sender.send_request(request).await.map_err(|error| FetchError::Http(Box::new(error)))?;
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(response.status()));
+    let status = response.status();
+    if !status.is_success() {
+        return Ok((status, Bytes::new()));
     }
     match Limited::new(response.into_body(), max_bytes).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => Ok((status, body.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLong(max_bytes)),
         Err(error) => Err(FetchError::Http(error)),
     }

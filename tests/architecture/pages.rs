@@ -27,6 +27,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("WEB_TOKEN", "another-token-of-16-bytes"),
     ("PIN_SECRET", "a-secret-of-at-least-16-bytes"),
     ("TESTER_KEY", "a-key-for-testers"),
+    ("JUDGE_TOKEN", "a-secret-of-at-least-16-bytes"),
     ("USER_HASH_SECRET", "a-secret-of-at-least-16-bytes"),
 ];
 
@@ -64,15 +65,16 @@ fn every_example_of_the_readme_loads() {
 }
 
 #[test]
-fn every_example_of_the_page_of_events_loads() {
+fn every_example_of_the_pages_on_parts_of_the_file_loads() {
     let (_, route) = blocks(&read("README.md"), "toml").remove(0);
     let environment: BTreeMap<String, String> =
         ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let examples = blocks(&read("docs/events.md"), "toml");
-    assert!(examples.len() >= 2);
-    for (line, example) in examples {
+    let pages = ["docs/events.md", "docs/judge.md"];
+    let examples = pages.map(|page| blocks(&read(page), "toml").into_iter().map(move |found| (page, found)));
+    assert!(examples.iter().all(|examples| examples.len() >= 2));
+    for (page, (line, example)) in examples.into_iter().flatten() {
         let loaded = load_text(&format!("{route}\n{example}"), "gateway.toml", &environment);
-        loaded.unwrap_or_else(|report| panic!("docs/events.md:{line}:\n{report}"));
+        loaded.unwrap_or_else(|report| panic!("{page}:{line}:\n{report}"));
     }
 }
 

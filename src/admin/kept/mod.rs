@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `parameters` | what may be asked, with every mistake named |
-//! | `export` | all events as one answer of any length |
+//! | `export` | all events, or all kept exchanges, as one answer of any length |
+//! | `samples` | a kept exchange as it is shown |
 //! | `removal` | events that are forgotten on request |
 //!
 //! It interprets nothing. Invariant: an answer holds a bounded part of the store, or is made piece by piece.
@@ -11,6 +12,7 @@
 pub(super) mod export;
 mod parameters;
 pub(super) mod removal;
+mod samples;
 
 use std::sync::Arc;
 

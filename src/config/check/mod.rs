@@ -14,6 +14,7 @@ mod policy;
 mod relations;
 mod rewrite;
 mod route;
+mod sampling;
 mod server;
 mod targeting;
 mod targets;
@@ -45,8 +46,21 @@ impl Parts {
 struct Names<'a> {
     backends: Vec<&'a str>,
     contexts: Vec<&'a str>,
+    judges: Vec<&'a str>,
     metrics: Vec<&'a str>,
     routes: Vec<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn of([backends, contexts, judges, metrics, routes]: [&Vec<(&'a str, View<'_>)>; 5]) -> Self {
+        Self {
+            backends: names(backends),
+            contexts: names(contexts),
+            judges: names(judges),
+            metrics: names(metrics),
+            routes: names(routes),
+        }
+    }
 }
 
 /// Builds everything and reports every mistake.
@@ -64,12 +78,8 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let events = events::events(&root.table("events"));
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
-    let names = Names {
-        backends: names(&backends),
-        contexts: names(&contexts),
-        metrics: names(&metrics),
-        routes: names(&routes),
-    };
+    let judges = root.named("judges");
+    let names = Names::of([&backends, &contexts, &judges, &metrics, &routes]);
     let jwt = root.optional_table("jwt");
     let has_jwt = jwt.is_some();
     let jwt = jwt.map(|view| jwt::jwt(&view));
@@ -78,7 +88,8 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     conditions.compile_segments();
     let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view, has_jwt)));
     let metric_views = metrics;
-    let metrics = metric::all(&root, &metric_views);
+    let metrics = metric::all(&root, &metric_views, &names.judges);
+    let built_judges = all(judges.iter().map(|(name, view)| sampling::judge(name, view)));
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
     let mut built_routes: Vec<Option<Route>> =
         routes.iter().map(|(name, view)| route::route(name, view, &names, &built, &mut conditions)).collect();
@@ -95,6 +106,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     matches::conflicts(&routes);
     matches::shadows(&routes, events.as_ref());
     route::unused_backends(&backends, &routes);
+    sampling::unused(&judges, &routes);
     metric::costs_without_prices(&metric_views, &backends);
     Some(Parts(Config {
         listen: listen?,
@@ -115,6 +127,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
             None => None,
         },
         metrics: metrics?,
+        judges: built_judges?,
         backends: all(built)?,
         routes: all(built_routes)?,
         hash: String::new(),

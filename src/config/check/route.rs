@@ -18,7 +18,7 @@ use crate::domain::pin::{self, Pins};
 use crate::domain::quality;
 
 use super::condition::Conditions;
-use super::{Names, matches, policy, reference, rewrite, targeting};
+use super::{Names, matches, policy, reference, rewrite, sampling, targeting};
 
 /// Shortest override key, in bytes.
 const MIN_OVERRIDE_KEY: usize = 8;
@@ -63,6 +63,8 @@ pub(super) fn route(
         Some("never") => Some(Expose::Never),
         Some(_) | None => None,
     };
+    let judge = view.optional_table("judge").map(|view| sampling::judging(&view, names).map(Box::new));
+    let samples = view.optional_table("samples").map(|view| sampling::samples(&view).map(Box::new));
     let (rewrites, rewrite_slots) = rewrites?;
     Some(Route {
         name: Arc::from(name),
@@ -83,6 +85,8 @@ pub(super) fn route(
         quality_gate: transpose(quality_gate)?,
         fallback: fallback?,
         expose: expose?,
+        judge: transpose(judge)?,
+        samples: transpose(samples)?,
     })
 }
 
@@ -106,7 +110,7 @@ fn purpose(view: &View<'_>, matches: Option<Match>, backends: (Option<usize>, Op
 }
 
 /// Keys that act on requests and their answers, and on nothing else.
-const PROXIED_ONLY: [&str; 9] = [
+const PROXIED_ONLY: [&str; 11] = [
     "override",
     "pin",
     "missing_key",
@@ -116,6 +120,8 @@ const PROXIED_ONLY: [&str; 9] = [
     "quality_gate",
     "fallback",
     "expose",
+    "judge",
+    "samples",
 ];
 
 /// Of a part that may be left out (outer) and may have a mistake (inner), the part or the mistake.

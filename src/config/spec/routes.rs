@@ -2,7 +2,7 @@
 
 use super::{
     BOOL, CONDITION, DAY, FILE, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT,
-    SECOND, SECRET, TEXT, WAIT, duration, float, integer, reference, size, word,
+    SECOND, SECRET, TEXT, WAIT, duration, float, integer, reference, sampling, size, word,
 };
 
 pub(super) const ROUTE: &[Key] = &[
@@ -62,6 +62,9 @@ pub(super) const ROUTE: &[Key] = &[
         "What OFREP hands out; `false` for control and `true` for candidate without it.",
     )
     .optional(),
+    Key::new("judge", Kind::Table(sampling::JUDGING), "Which exchanges are scored, by whom, and what is sent of them.")
+        .optional(),
+    Key::new("samples", Kind::Table(sampling::SAMPLES), "Exchanges that are kept in the store, for people.").optional(),
     Key::later("guards", "Conditions that alert, hold or roll back."),
     Key::later("shadow", "Copies of requests to the candidate."),
     Key::later("experiment", "What is to be decided, and when."),

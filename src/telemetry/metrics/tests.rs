@@ -11,6 +11,7 @@ use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
 use crate::domain::reading::{Tokens, Unread};
+use crate::domain::sampling::{Fate, Purpose};
 use crate::jwt::Rejection;
 use crate::measure::counters::CodeClass;
 
@@ -22,6 +23,8 @@ jwks = { url = "http://127.0.0.1:1/keys" }
 kind = "value"
 better = "higher"
 from = { response_header = "x-quality-score" }
+[judges.llm]
+url = "http://127.0.0.1:1/judge"
 [backends.old]
 url = "http://127.0.0.1:1/secret-path"
 [backends.new]
@@ -34,6 +37,7 @@ candidate = "new"
 rollout = { percent = 25.0 }
 quality_gate = { metric = "quality", min = 0.7 }
 pin = { by = "user", secrets = ["0123456789abcdef"] }
+judge = { by = "llm", percent = 5, send = { answer = { response_json = "/answer" } } }
 "#;
 
 /// A gateway in which everything has happened once.
@@ -55,6 +59,9 @@ fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
         counters.read[1].first_token.record(Duration::from_millis(2));
         counters.read[1].unread[Unread::Truncated.index()].add(1);
     }
+    snapshot.routes[0].note_sampled(Purpose::Judge, Fate::Budget);
+    snapshot.judges[0].state.count(0);
+    snapshot.judges[0].state.set_waiting(3);
     snapshot.backends[0].state.spend(crate::clock::utc_day(), 0.5);
     live.workers[0].connections.add(3);
     live.workers[1].disconnections.add(1);
@@ -79,8 +86,7 @@ fn text() -> String {
 fn every_family_of_the_table_is_told_and_no_other() {
     let text = text();
     let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    let declared: Vec<String> =
-        FAMILIES.iter().map(|family| format!("{} {}", family.name, family.kind.as_str())).collect();
+    let declared: Vec<String> = families().map(|family| format!("{} {}", family.name, family.kind.as_str())).collect();
     assert_eq!(told, declared);
 }
 
@@ -98,6 +104,9 @@ fn values_are_those_of_the_gateway() {
         r#"pointsman_pins_rejected_total{route="answers",reason="forged"} 2"#,
         r#"pointsman_tokens_total{route="answers",arm="candidate",direction="input"} 22"#,
         r#"pointsman_tokens_total{route="answers",arm="candidate",direction="output"} 0"#,
+        r#"pointsman_sampled_total{route="answers",purpose="judge",result="budget"} 1"#,
+        r#"pointsman_judge_requests_total{judge="llm",result="ok"} 1"#,
+        r#"pointsman_judge_waiting{judge="llm"} 3"#,
         r#"pointsman_cost_total{route="answers",arm="candidate"} 0.5"#,
         r#"pointsman_time_to_first_token_seconds_count{route="answers",arm="candidate"} 2"#,
         r#"pointsman_answers_unread_total{route="answers",arm="candidate",reason="truncated"} 2"#,
