@@ -37,6 +37,7 @@ pub mod question;
 mod recent;
 mod routes;
 mod server;
+mod shadows;
 pub mod stats;
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub use backends::{
 };
 pub use events::{EVENTS_PATH, Events, Exposure, State, StorePlace};
 pub use metrics::{EventSource, Metric, MetricRef, MetricSource};
-pub use sampling::{Excerpt, JUDGE_EVENTS, Judge, Judging, Samples, judge_event};
+pub use sampling::{Excerpt, JUDGE_EVENTS, Judge, Judging, SHADOW_EVENTS, Samples, Shadow, judge_event};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -333,6 +333,8 @@ pub struct Route {
     pub judge: Option<Box<Judging>>,
     /// Which exchanges are kept.
     pub samples: Option<Box<Samples>>,
+    /// Which requests are copied to the candidate.
+    pub shadow: Box<Shadow>,
 }
 
 /// What a route is there for.

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::config::model::{EventSource, Metric, MetricIndex, MetricSource};
+use crate::config::model::{EventSource, JUDGE_EVENTS, Metric, MetricIndex, MetricSource};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
 use crate::domain::evidence::{CellKey, Measured, Observation, RouteEvidence, Stratum};
 use crate::domain::metric::{BuiltIn, Kind, MetricId};
+use crate::domain::pairs::{Pairs, Preference};
 use crate::domain::phase::Phase;
 use crate::domain::series::{Seconds, Series};
 use crate::measure::Record;
@@ -143,6 +144,34 @@ impl Evidence {
             }
         }
         of_candidate
+    }
+
+    /// Counts a verdict on a pair of answers, if the event is one; `id` numbers the metrics of preferences. It
+    /// belongs to no arm: it is kept with the assigned one's.
+    pub(super) fn pair(&mut self, route: u32, event: &Event, to: &Attribution, id: impl Fn(&str) -> MetricId) {
+        if !event.name.starts_with(JUDGE_EVENTS) {
+            return;
+        }
+        let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        let Some(preference) = data.get("preference").and_then(Value::as_str).and_then(Preference::parse) else {
+            return;
+        };
+        let (phase, stratum) = (Phase(to.phase), stratum(to.randomised, to.rule));
+        let key = CellKey { phase, stratum, arm: to.arm, metric: Measured::Own(id(preference.metric())) };
+        self.route_mut(route).observe(key, Observation { bucket: Some(to.bucket), value: 1.0 }, false);
+    }
+
+    /// The verdicts on pairs of a route in a phase.
+    pub fn pairs(&self, route: u32, phase: Phase, id: impl Fn(&str) -> MetricId) -> Pairs {
+        let mut pairs = Pairs::default();
+        let ids = Preference::ALL.map(|preference| (Measured::Own(id(preference.metric())), preference));
+        let cells = self.route(route).into_iter().flat_map(RouteEvidence::cells);
+        for (key, cell) in cells.filter(|(key, _)| key.phase == phase) {
+            if let Some((_, preference)) = ids.iter().find(|(metric, _)| *metric == key.metric) {
+                pairs.add(*preference, cell.total().count as u64);
+            }
+        }
+        pairs
     }
 
     /// Counts one request that was settled at about this time.

@@ -132,7 +132,11 @@ impl Keeper {
             for (number, event) in &page.rows {
                 if let Some(to) = &event.attribution {
                     let route = self.live.route_id(&to.route);
-                    let scores = self.evidence.lock().event(route, event, to, &metrics);
+                    let scores = {
+                        let mut evidence = self.evidence.lock();
+                        evidence.pair(route, event, to, |name| self.live.metric_id(name));
+                        evidence.event(route, event, to, &metrics)
+                    };
                     let age = clock::timestamp().duration_since(event.at);
                     self.windows.score(route, &scores, age.unsigned_abs());
                 }

@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod exposure;
 pub mod fallback;
 pub mod metric;
+pub mod pairs;
 pub mod percent;
 pub mod phase;
 pub mod pin;

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::assignment::{Digest, Share};
+use super::decision::Reason;
 use super::pointer::Pointer;
 use super::reading::{Format, documents};
 
@@ -19,11 +20,13 @@ pub enum Purpose {
     Judge,
     /// It is kept for people.
     Samples,
+    /// The candidate is sent a copy of its request.
+    Shadow,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 2] = [Self::Judge, Self::Samples];
+    pub const ALL: [Self; 3] = [Self::Judge, Self::Samples, Self::Shadow];
 
     /// The word in labels, which is the salt of its draw, too.
     #[must_use]
@@ -31,6 +34,7 @@ impl Purpose {
         match self {
             Self::Judge => "judge",
             Self::Samples => "samples",
+            Self::Shadow => "shadow",
         }
     }
 
@@ -46,12 +50,55 @@ impl Purpose {
     pub fn draws(self, share: Share, id: &[u8]) -> bool {
         share.contains(Digest::of(id, self.as_str().as_bytes()).bucket())
     }
+
+    /// As [`Purpose::draws`], for a percentage that changes while the process runs: 0 draws nobody.
+    #[must_use]
+    pub fn draws_percent(self, percent: f64, id: &[u8]) -> bool {
+        percent > 0.0 && Digest::of(id, self.as_str().as_bytes()).bucket().percentage() <= percent
+    }
+}
+
+/// Whether a request may be copied to the candidate, by the reason for which control serves it. A copy costs
+/// its user nothing, so most are; not those that were never meant for a candidate, and none while it has to
+/// be left alone.
+#[must_use]
+pub const fn may_be_copied(reason: Reason) -> bool {
+    match reason {
+        Reason::Forced
+        | Reason::Target
+        | Reason::Holdout
+        | Reason::Excluded
+        | Reason::Prerequisite
+        | Reason::Pinned
+        | Reason::Rule
+        | Reason::NoKey
+        | Reason::Rollout
+        | Reason::QualityGate => true,
+        Reason::Disabled
+        | Reason::Override
+        | Reason::Condition
+        | Reason::BreakerOpen
+        | Reason::RateLimited
+        | Reason::Budget
+        | Reason::Busy
+        | Reason::BreakerProbe
+        | Reason::QualityProbe
+        | Reason::Fallback
+        | Reason::Undecided => false,
+    }
+}
+
+/// Whether a judge is shown the candidate's answer of a pair first: the lowest bit of the bucket of
+/// `sha256("{id}:order")`, so that who is shown first is no matter of the arm.
+#[must_use]
+pub fn shows_candidate_first(id: &[u8]) -> bool {
+    Digest::of(id, b"order").bucket().0 & 1 == 1
 }
 
 /// What became of an exchange that was drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It was scored, or kept.
+    /// It was scored, kept, or copied.
     Done,
     /// A body is compressed.
     Encoded,
@@ -81,11 +128,17 @@ pub enum Fate {
     Invalid,
     /// The store could not keep it.
     Store,
+    /// The candidate has to be left alone: its breaker, its `retry-after`, its budget.
+    Unhealthy,
+    /// The candidate has `max_in_flight` requests of users.
+    Busy,
+    /// What the candidate is to be sent cannot be made of the request.
+    Rewrite,
 }
 
 impl Fate {
     /// Every one.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Done,
         Self::Encoded,
         Self::ContentType,
@@ -101,6 +154,9 @@ impl Fate {
         Self::Failed,
         Self::Invalid,
         Self::Store,
+        Self::Unhealthy,
+        Self::Busy,
+        Self::Rewrite,
     ];
 
     /// The word in labels.
@@ -122,6 +178,9 @@ impl Fate {
             Self::Failed => "failed",
             Self::Invalid => "invalid",
             Self::Store => "store",
+            Self::Unhealthy => "unhealthy",
+            Self::Busy => "busy",
+            Self::Rewrite => "rewrite",
         }
     }
 
@@ -251,6 +310,7 @@ mod tests {
         {
             let share = Share::new(Percent::new(percent).unwrap());
             assert_eq!(Purpose::Judge.draws(share, b"r-1"), expected, "{percent}");
+            assert_eq!(Purpose::Judge.draws_percent(percent, b"r-1"), expected, "{percent}");
         }
         let tenth = Share::new(Percent::new(10.0).unwrap());
         let ids: Vec<String> = (0..20_000).map(|n| format!("id-{n}")).collect();
@@ -260,7 +320,9 @@ mod tests {
         for purpose in Purpose::ALL {
             assert!((1_800..2_200).contains(&drawn(purpose)), "{purpose:?}: {}", drawn(purpose));
         }
-        assert!((120..280).contains(&both), "independent draws meet in 1 %: {both}");
+        assert!((5..50).contains(&both), "independent draws meet in 1 of 1,000: {both}");
+        let first = ids.iter().filter(|id| shows_candidate_first(id.as_bytes())).count();
+        assert!((9_700..10_300).contains(&first), "{first}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lock;
+use super::quota::Quotas;
 use crate::config::model::{Endpoint, Judge as Settings, Tls};
 use crate::domain::budget::Day;
 use crate::upstream::{BuildError, Document};
@@ -59,23 +60,21 @@ impl Judge {
 pub struct JudgeState {
     /// The name.
     pub name: Arc<str>,
-    minute: Quota,
-    day: Quota,
+    quotas: Quotas,
     results: [AtomicU64; RESULTS.len()],
     waiting: AtomicU64,
 }
 
 impl JudgeState {
     fn new(name: &Arc<str>) -> Self {
-        let (minute, day, results, waiting) = Default::default();
-        Self { name: Arc::clone(name), minute, day, results, waiting }
+        let (quotas, results, waiting) = Default::default();
+        Self { name: Arc::clone(name), quotas, results, waiting }
     }
 
     /// Takes the right to one request in this minute and on this day, or refuses.
     #[must_use]
     pub fn admit(&self, settings: &Settings, minute: u64, day: Day) -> bool {
-        // One that the minute allows and the day refuses is taken from the minute, too: the day ends later.
-        self.minute.take(minute, settings.per_minute) && self.day.take(u64::from(day), settings.per_day)
+        self.quotas.take((minute, settings.per_minute), (day, settings.per_day))
     }
 
     /// Counts how a request ended, by its place in [`RESULTS`].
@@ -100,46 +99,19 @@ impl JudgeState {
     }
 }
 
-/// How many were taken in the present period: its number in the upper half, the count in the lower.
-#[derive(Debug, Default)]
-struct Quota(AtomicU64);
-
-impl Quota {
-    fn take(&self, period: u64, most: u32) -> bool {
-        let period = period & u64::from(u32::MAX);
-        let take = |word: u64| {
-            let taken = if word >> 32 == period { word & u64::from(u32::MAX) } else { 0 };
-            (taken < u64::from(most)).then_some((period << 32) | (taken + 1))
-        };
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-}
-
 impl super::Live {
+    /// Tells how many exchanges wait for a judge.
+    pub fn note_waiting(&self, judge: &str, waiting: usize) {
+        if let Some(judge) = lock(&self.registry).judges.get(judge) {
+            judge.state.set_waiting(waiting);
+        }
+    }
+
     /// Every judge that there has been, for metrics.
     #[must_use]
     pub fn judges(&self) -> Vec<Judge> {
         let mut judges: Vec<Judge> = lock(&self.registry).judges.values().cloned().collect();
         judges.sort_by(|a, b| a.state.name.cmp(&b.state.name));
         judges
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quota_ends_with_its_period_and_not_before() {
-        let quota = Quota::default();
-        let taken = |period| (0..10).filter(|_| quota.take(period, 3)).count();
-        assert_eq!((taken(7), taken(7), taken(8), taken(9)), (3, 0, 3, 3));
-        assert!(!quota.take(10, 0));
-        let racers = std::thread::scope(|scope| {
-            let taken: Vec<_> =
-                (0..4).map(|_| scope.spawn(|| (0..100).filter(|_| quota.take(11, 57)).count())).collect();
-            taken.into_iter().map(|taken| taken.join().unwrap()).sum::<usize>()
-        });
-        assert_eq!(racers, 57);
     }
 }

@@ -11,8 +11,10 @@ pub mod judges;
 pub mod jwks;
 pub mod meters;
 mod pulse;
+pub mod quota;
 pub mod reload;
 pub mod routes;
+pub mod shadows;
 pub mod state;
 pub mod users;
 pub mod watch;
@@ -295,7 +297,11 @@ impl Registry {
         self.judges.extend(judges.iter().map(|judge| (Arc::clone(&judge.state.name), judge.clone())));
         let backends = loaded.config.backends.iter().zip(upstreams);
         let backends = backends.map(|(backend, upstream)| self.backend(&backend.name, upstream, background)).collect();
-        let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
+        let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers));
+        let routes: Vec<Arc<RouteState>> = routes.collect();
+        for (route, state) in loaded.config.routes.iter().zip(&routes) {
+            state.shadow.set_percent(route.shadow.percent.get());
+        }
         let table = RouteTable::new(&loaded.config);
         let phases = loaded.config.routes.iter().map(|route| phase::parts(&loaded.config, route).phase()).collect();
         let meters = self.metrics.meters(&loaded.config.metrics);

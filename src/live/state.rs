@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use super::shadows::ShadowState;
 use crate::domain::breaker::{self, Lease, Millis, Position, Settings, State, View};
 use crate::domain::budget::{Day, Spent};
 use crate::domain::quality;
@@ -241,6 +242,8 @@ pub struct RouteState {
     gate_moves: AtomicU32,
     evidence_bytes: AtomicU64,
     evidence_dropped: AtomicU64,
+    /// Copies of its requests.
+    pub shadow: ShadowState,
     sampled: [[AtomicU64; Fate::ALL.len()]; Purpose::ALL.len()],
 }
 
@@ -255,8 +258,16 @@ impl RouteState {
             gate_moves: AtomicU32::new(0),
             evidence_bytes: AtomicU64::new(0),
             evidence_dropped: AtomicU64::new(0),
+            shadow: ShadowState::default(),
             sampled: Default::default(),
         }
+    }
+
+    /// The percentage of requests that are copied to the candidate now: what the file says, until something
+    /// else sets it.
+    #[must_use]
+    pub fn shadow_percent(&self) -> f64 {
+        self.shadow.percent()
     }
 
     /// Counts what became of an exchange that was drawn.

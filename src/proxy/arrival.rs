@@ -27,7 +27,6 @@ use super::pins::{Issued, Presented};
 use super::problem::Problem;
 use super::reply::Reply;
 use super::rewriting::Rewriting;
-use super::specimen::Specimen;
 use super::upload::{Patience, SharedUpload, UploadLimits};
 use super::worker::{Current, Worker};
 use crate::clock;
@@ -166,8 +165,6 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     }
     let secure = snapshot.exposing.is_some() && is_secure(shown);
     let rewriting = Rewriting::of(&worker, snapshot.config(), definition, asker);
-    let (upload, id) = (exchange.upload.as_ref(), &exchange.ledger.request().request_id);
-    exchange.ledger.specimen = Specimen::of(&worker, definition, &exchange.parts, upload, id);
     exchange.ledger.decide(decision, who.key);
     exchange.set_cookie = who.set_cookie;
     exchange.pin = pin;
@@ -180,6 +177,7 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     exchange.upgrade = upgrade.filter(|_| exchange.wishes.upgrade.is_some());
     exchange.exposure = expose(&snapshot, route, &decision, &mut exchange.parts.headers);
     headers::apply(&mut exchange.parts.headers, &definition.request_headers);
+    exchange.sample();
     lease
 }
 

@@ -336,7 +336,11 @@ impl Ledger {
         self.upstream_time
     }
 
-    fn route_state(&self) -> &RouteState {
+    pub(crate) const fn response_bytes(&self) -> u64 {
+        self.response_bytes
+    }
+
+    pub(crate) fn route_state(&self) -> &RouteState {
         &self.snapshot.routes[self.matched.route]
     }
 

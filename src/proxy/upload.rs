@@ -179,6 +179,7 @@ impl SharedUpload {
     /// From now on a witness sees what comes in; it is shown what was gathered before.
     pub(crate) fn witness(&self, mut witness: Capture) {
         let mut upload = self.0.borrow_mut();
+        witness.announce(upload.kept_bytes + upload.incoming.size_hint().lower());
         upload.kept.iter().for_each(|piece| witness.see(piece));
         upload.witness = Some(Box::new(witness));
     }

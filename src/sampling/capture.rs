@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::domain::reading::Format;
-use crate::domain::sampling::{Document, Fate};
+use crate::domain::sampling::Fate;
 
 /// Bytes of bodies of sampled exchanges, in all of them together, until they are judged and kept.
 pub const MAX_HELD_BYTES: usize = 32 << 20;
@@ -36,17 +35,24 @@ impl Room {
 pub struct Capture {
     bytes: Vec<u8>,
     limit: usize,
-    /// How the body holds documents, or why it is of no use should there be one.
-    format: Result<Format, Fate>,
+    /// Why it is of no use, should there be anything to capture.
+    refuse: Option<Fate>,
     lost: Option<Fate>,
     room: Arc<Room>,
 }
 
 impl Capture {
-    /// For a body of this format, up to so many bytes.
+    /// For a body of up to so many bytes; one that is to be refused is so with its first byte.
     #[must_use]
-    pub const fn new(room: Arc<Room>, limit: usize, format: Result<Format, Fate>) -> Self {
-        Self { bytes: Vec::new(), limit, format, lost: None, room }
+    pub const fn new(room: Arc<Room>, limit: usize, refuse: Option<Fate>) -> Self {
+        Self { bytes: Vec::new(), limit, refuse, lost: None, room }
+    }
+
+    /// So many bytes are announced: what will be too large need not be copied until it is.
+    pub fn announce(&mut self, bytes: u64) {
+        if bytes > self.limit as u64 {
+            self.lose(self.refuse.unwrap_or(Fate::TooLarge));
+        }
     }
 
     /// A piece passes.
@@ -54,7 +60,7 @@ impl Capture {
         if self.lost.is_some() || piece.is_empty() {
             return;
         }
-        if let Err(fate) = self.format {
+        if let Some(fate) = self.refuse {
             return self.lose(fate);
         }
         if self.bytes.len() + piece.len() > self.limit {
@@ -80,16 +86,9 @@ impl Capture {
     }
 
     /// What was captured.
-    ///
-    /// # Errors
-    /// Why there is nothing.
-    pub fn document(&self, limit: usize) -> Result<Document, Fate> {
-        match (self.is_lost(limit), self.format) {
-            (Some(fate), _) => Err(fate),
-            (None, _) if self.bytes.is_empty() => Ok(Document::Empty),
-            (None, Err(fate)) => Err(fate),
-            (None, Ok(format)) => Document::read(format, &self.bytes).ok_or(Fate::NotJson),
-        }
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -102,32 +101,32 @@ impl Drop for Capture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    type Row = (Result<Format, Fate>, &'static [&'static [u8]], Result<Document, Fate>);
 
     #[test]
     fn what_was_captured_and_why_not() {
+        type Row = (Option<Fate>, &'static [&'static [u8]], Result<&'static [u8], Fate>);
         let room = Arc::new(Room::default());
-        let json = Ok(Format::Json);
-        let rows: [Row; 8] = [
-            (json, &[], Ok(Document::Empty)),
-            (json, &[b"{\"a\"", b"", b":1}"], Ok(Document::One(json!({"a": 1})))),
-            (json, &[b"{\"a\""], Err(Fate::NotJson)),
-            (json, &[b"12345678", b"90", b"1"], Err(Fate::TooLarge)),
-            (json, &[b"12345678", b"90"], Ok(Document::One(json!(1_234_567_890)))),
-            (Err(Fate::Encoded), &[], Ok(Document::Empty)),
-            (Err(Fate::Encoded), &[b"x"], Err(Fate::Encoded)),
-            (Err(Fate::ContentType), &[b"", b"x"], Err(Fate::ContentType)),
+        let rows: [Row; 6] = [
+            (None, &[], Ok(b"")),
+            (None, &[b"12345", b"", b"67890"], Ok(b"1234567890")),
+            (None, &[b"12345678", b"90", b"1"], Err(Fate::TooLarge)),
+            (Some(Fate::Encoded), &[], Ok(b"")),
+            (Some(Fate::Encoded), &[b"", b"x"], Err(Fate::Encoded)),
+            (None, &[b"x"], Ok(b"x")),
         ];
-        for (format, pieces, expected) in rows {
-            let mut capture = Capture::new(Arc::clone(&room), 10, format);
+        for (refuse, pieces, expected) in rows {
+            let mut capture = Capture::new(Arc::clone(&room), 10, refuse);
             pieces.iter().for_each(|piece| capture.see(piece));
-            assert_eq!(capture.document(10), expected, "{pieces:?}");
+            assert_eq!(capture.is_lost(10).map_or(Ok(capture.bytes()), Err), expected, "{pieces:?}");
         }
-        let mut large = Capture::new(Arc::clone(&room), 10, json);
+        let mut announced = Capture::new(Arc::clone(&room), 10, None);
+        announced.announce(10);
+        assert_eq!(announced.is_lost(10), None);
+        announced.announce(11);
+        assert_eq!(announced.is_lost(10), Some(Fate::TooLarge));
+        let mut large = Capture::new(Arc::clone(&room), 10, None);
         large.see(b"123456");
-        assert_eq!((large.document(5), large.document(6)), (Err(Fate::TooLarge), Ok(Document::One(json!(123_456)))));
+        assert_eq!((large.is_lost(5), large.is_lost(6)), (Some(Fate::TooLarge), None));
         drop(large);
         assert_eq!(room.0.load(Ordering::Relaxed), 0, "everything was let go");
     }
@@ -135,15 +134,15 @@ mod tests {
     #[test]
     fn all_together_have_a_bound() {
         let room = Arc::new(Room::default());
-        let capture = || Capture::new(Arc::clone(&room), MAX_HELD_BYTES, Ok(Format::Json));
+        let capture = || Capture::new(Arc::clone(&room), MAX_HELD_BYTES, None);
         let (mut first, mut second) = (capture(), capture());
         first.see(&vec![b' '; MAX_HELD_BYTES - 1]);
         second.see(b"12");
         assert_eq!(second.is_lost(usize::MAX), Some(Fate::NoMemory));
         first.lose(Fate::Truncated);
-        assert_eq!(first.document(usize::MAX), Err(Fate::Truncated));
+        assert_eq!((first.is_lost(usize::MAX), first.bytes()), (Some(Fate::Truncated), &b""[..]));
         let mut third = capture();
         third.see(b"12");
-        assert_eq!(third.document(usize::MAX), Ok(Document::One(json!(12))));
+        assert_eq!(third.bytes(), b"12");
     }
 }

@@ -5,7 +5,7 @@
 //! and later; what a judge has no time for is dropped and counted. One task holds all lines, so there is
 //! no lock.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +14,15 @@ use http::{HeaderName, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
+use super::lines::Lines;
 use super::{Exchange, Side};
 use crate::clock;
-use crate::config::model::{Excerpt, Judge as Settings, Judging, judge_event};
-use crate::domain::sampling::{Document, Fate, Purpose};
-use crate::domain::verdict;
+use crate::config::model::{Excerpt, Judge as Settings, Judging, MetricSource, judge_event};
+use crate::domain::Arm;
+use crate::domain::metric::Better;
+use crate::domain::pairs::Preference;
+use crate::domain::sampling::{Document, Fate, Purpose, shows_candidate_first};
+use crate::domain::verdict::{self, PairVerdict};
 use crate::live::{Judge, Live};
 use crate::store::{Attached, Event, Failure, Store as _};
 use crate::upstream::FetchError;
@@ -39,37 +43,29 @@ const MINUTE: i64 = 60;
 pub(super) struct Judges {
     live: Arc<Live>,
     store: Arc<Attached>,
-    lines: HashMap<Arc<str>, Line>,
+    lines: Lines<Case>,
     asking: JoinSet<()>,
 }
 
-/// Who waits for one judge.
-#[derive(Default)]
-struct Line {
-    waiting: VecDeque<Arc<Exchange>>,
-    /// Held by each request under way, whatever becomes of its task.
-    place: Arc<()>,
-}
-
-impl Line {
-    fn in_flight(&self) -> usize {
-        Arc::strong_count(&self.place) - 1
-    }
+/// What is to be judged.
+struct Case {
+    exchange: Arc<Exchange>,
+    /// The candidate's answer to a copy, where two are to be compared.
+    candidate: Option<Side>,
 }
 
 impl Judges {
     pub(super) fn new(live: Arc<Live>, store: Arc<Attached>) -> Self {
-        Self { live, store, lines: HashMap::new(), asking: JoinSet::new() }
+        Self { live, store, lines: Lines::default(), asking: JoinSet::new() }
     }
 
-    /// Puts an exchange at the end of its judge's line, or drops and counts it.
-    pub(super) fn put(&mut self, exchange: Arc<Exchange>) {
-        let Some(settings) = settings(&exchange) else { return };
-        let line = self.lines.entry(Arc::clone(&settings.name)).or_default();
-        if line.waiting.len() >= settings.queue {
-            return exchange.count(Purpose::Judge, Fate::QueueFull);
+    /// Puts an exchange at the end of its judge's line, or drops and counts it. One that was not drawn is let go.
+    pub(super) fn put(&mut self, exchange: Arc<Exchange>, candidate: Option<Side>) {
+        let Some(settings) = settings(&exchange).filter(|_| exchange.drawn[Purpose::Judge.index()]) else { return };
+        let (name, queue) = (Arc::clone(&settings.name), settings.queue);
+        if let Err(case) = self.lines.put(&name, queue, Case { exchange, candidate }) {
+            case.exchange.count(Purpose::Judge, Fate::QueueFull);
         }
-        line.waiting.push_back(exchange);
     }
 
     /// Ready once a request has ended; never while there is none.
@@ -81,25 +77,17 @@ impl Judges {
 
     /// Begins to ask where there is room.
     pub(super) fn ask(&mut self) {
-        for line in self.lines.values_mut() {
-            while let Some(exchange) = line.waiting.front() {
-                let Some((settings, judge)) = settings(exchange).zip(judge(exchange)) else {
-                    line.waiting.pop_front();
-                    continue;
-                };
-                if line.in_flight() >= settings.max_in_flight {
-                    judge.state.set_waiting(line.waiting.len());
-                    break;
-                }
-                judge.state.set_waiting(line.waiting.len() - 1);
-                let Some(exchange) = line.waiting.pop_front() else { break };
-                let (live, store, place) = (Arc::clone(&self.live), Arc::clone(&self.store), Arc::clone(&line.place));
-                self.asking.spawn(async move {
-                    let fate = settle(&exchange, &live, &store).await;
-                    exchange.count(Purpose::Judge, fate);
-                    drop(place);
-                });
-            }
+        let at_once = |case: &Case| settings(&case.exchange).map_or(0, |settings| settings.max_in_flight);
+        while let Some((case, place)) = self.lines.next(at_once) {
+            let (live, store) = (Arc::clone(&self.live), Arc::clone(&self.store));
+            self.asking.spawn(async move {
+                let fate = settle(&case, &live, &store).await;
+                case.exchange.count(Purpose::Judge, fate);
+                drop(place);
+            });
+        }
+        for (name, waiting) in self.lines.waiting() {
+            self.live.note_waiting(name, waiting);
         }
     }
 }
@@ -117,11 +105,16 @@ fn judge(exchange: &Exchange) -> Option<&Judge> {
 }
 
 /// From the exchange to its verdict in the store.
-async fn settle(exchange: &Exchange, live: &Live, store: &Attached) -> Fate {
+async fn settle(case: &Case, live: &Live, store: &Attached) -> Fate {
     let event = async {
-        let question = question(exchange)?;
-        let scores = asked(exchange, question).await?;
-        verdict_event(exchange, live, scores)
+        // What of the candidate's answer cannot be compared leaves control's to be judged alone.
+        if let Some(pair) = case.candidate.as_ref().and_then(|candidate| pair_question(&case.exchange, candidate)) {
+            let verdict = asked(&case.exchange, pair, verdict::pair).await?;
+            return pair_event(&case.exchange, live, verdict);
+        }
+        let scores = asked(&case.exchange, question(&case.exchange)?, verdict::scores).await?;
+        let data = json!({ "scores": scores, "served": case.exchange.served, "request_id": case.exchange.request_id });
+        event(&case.exchange, live, &data)
     };
     match event.await {
         Ok(event) => keep(store, event).await,
@@ -131,7 +124,40 @@ async fn settle(exchange: &Exchange, live: &Live, store: &Attached) -> Fate {
 
 /// What the judge is sent: what the file lists, and nothing that tells it which arm answered.
 fn question(exchange: &Exchange) -> Result<Bytes, Fate> {
-    let (judging, response) = judging(exchange).zip(exchange.response.as_ref()).ok_or(Fate::NoAnswer)?;
+    let response = exchange.response.as_ref().ok_or(Fate::NoAnswer)?;
+    let parts = parts(exchange, exchange.served, response)?;
+    Ok(posed(exchange, json!({ "exchange": parts })))
+}
+
+/// The same of two answers. The order is drawn, so that a judge who likes the first, or the second, has no
+/// favourite arm; `None` if one of them cannot be read.
+fn pair_question(exchange: &Exchange, candidate: &Side) -> Option<Bytes> {
+    let sides = [(Arm::Control, exchange.response.as_ref()?), (Arm::Candidate, candidate)];
+    let mut pair = Map::new();
+    for (arm, side) in if candidate_first(exchange) { [sides[1], sides[0]] } else { sides } {
+        pair.insert(arm.to_string(), Value::Object(parts(exchange, arm, side).ok()?));
+    }
+    Some(posed(exchange, json!({ "pair": pair, "first": first(exchange) })))
+}
+
+fn candidate_first(exchange: &Exchange) -> bool {
+    shows_candidate_first(exchange.request_id.as_bytes())
+}
+
+fn first(exchange: &Exchange) -> Arm {
+    if candidate_first(exchange) { Arm::Candidate } else { Arm::Control }
+}
+
+/// A question with its name, which stays the same however often it is asked.
+fn posed(exchange: &Exchange, mut question: Value) -> Bytes {
+    question["id"] = clock::new_uuid().to_string().into();
+    question["route"] = (*exchange.definition().name).into();
+    question.to_string().into()
+}
+
+/// The parts that the file lists, of one answer.
+fn parts(exchange: &Exchange, arm: Arm, response: &Side) -> Result<Map<String, Value>, Fate> {
+    let judging = judging(exchange).ok_or(Fate::NoAnswer)?;
     let request = document(&exchange.request, judging.reads_request(), judging.max_body)?;
     let answer = document(response, judging.reads_answer(), judging.max_body)?;
     let found = |excerpt: &Excerpt| match excerpt {
@@ -140,13 +166,9 @@ fn question(exchange: &Exchange) -> Result<Bytes, Fate> {
         Excerpt::RequestHeader(name) => field(&exchange.request, name),
         Excerpt::ResponseHeader(name) => field(response, name),
     };
-    let parts = judging
-        .send
-        .iter()
-        .map(|(name, arms)| (name.to_string(), found(&arms[exchange.served.index()]).unwrap_or_default()));
-    let parts: Map<String, Value> = parts.collect();
-    let route = &*exchange.definition().name;
-    Ok(json!({ "id": clock::new_uuid().to_string(), "route": route, "exchange": parts }).to_string().into())
+    let part =
+        |(name, arms): &(Box<str>, [Excerpt; 2])| (name.to_string(), found(&arms[arm.index()]).unwrap_or_default());
+    Ok(judging.send.iter().map(part).collect())
 }
 
 fn field(side: &Side, name: &HeaderName) -> Option<Value> {
@@ -154,11 +176,11 @@ fn field(side: &Side, name: &HeaderName) -> Option<Value> {
 }
 
 fn document(side: &Side, is_read: bool, limit: usize) -> Result<Document, Fate> {
-    if is_read { side.body.document(limit) } else { Ok(Document::Empty) }
+    if is_read { side.document(limit) } else { Ok(Document::Empty) }
 }
 
-/// Asks, however often the file allows.
-async fn asked(exchange: &Exchange, question: Bytes) -> Result<Map<String, Value>, Fate> {
+/// Asks, however often the file allows, and reads the answer.
+async fn asked<V>(exchange: &Exchange, question: Bytes, read: fn(&[u8]) -> Option<V>) -> Result<V, Fate> {
     let (settings, judge) = settings(exchange).zip(judge(exchange)).ok_or(Fate::Failed)?;
     let mut pause = FIRST_PAUSE;
     for attempt in 0..=settings.retries {
@@ -173,9 +195,9 @@ async fn asked(exchange: &Exchange, question: Bytes) -> Result<Map<String, Value
         let webhook = &judge.webhook.document;
         match webhook.post(&settings.headers, question.clone(), MAX_ANSWER, settings.timeout).await {
             Ok(answer) => {
-                let scores = verdict::scores(&answer);
-                judge.state.count(if scores.is_some() { OK } else { INVALID });
-                return scores.ok_or(Fate::Invalid);
+                let verdict = read(&answer);
+                judge.state.count(if verdict.is_some() { OK } else { INVALID });
+                return verdict.ok_or(Fate::Invalid);
             }
             Err(error) => {
                 judge.state.count(result(&error));
@@ -217,19 +239,45 @@ fn may_pass(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT
 }
 
-fn verdict_event(exchange: &Exchange, live: &Live, scores: Map<String, Value>) -> Result<Event, Fate> {
+/// What becomes of a verdict on a pair: counted for the process at once, from the store for good.
+fn pair_event(exchange: &Exchange, live: &Live, verdict: PairVerdict) -> Result<Event, Fate> {
+    let PairVerdict { preference, scores } = verdict;
+    let preference = preference.or_else(|| scores.as_ref().and_then(|scores| preferred(exchange, scores)));
+    if let Some(preference) = preference {
+        exchange.snapshot.routes[exchange.route].shadow.note_preference(preference);
+    }
+    let scores = scores.map(|[control, candidate]| json!({ "control": control, "candidate": candidate }));
+    let first = first(exchange);
+    let data = json!({ "preference": preference, "first": first, "scores": scores, "request_id": exchange.request_id });
+    event(exchange, live, &data)
+}
+
+/// By the first metric of the file that comes from this judge and tells the two apart.
+fn preferred(exchange: &Exchange, [control, candidate]: &[Map<String, Value>; 2]) -> Option<Preference> {
+    let name = judge_event(&settings(exchange)?.name);
+    let metrics = &exchange.snapshot.config().metrics;
+    let compared = metrics.iter().filter_map(|metric| {
+        let MetricSource::Event(source) = &metric.sources[0] else { return None };
+        let pointer = source.value.as_ref().filter(|_| *source.name == *name)?;
+        let score = |scores: &Map<String, Value>| {
+            let document = json!({ "data": { "scores": scores } });
+            pointer.find(&document).and_then(|score| metric.kind.read_json(score))
+        };
+        let more = score(candidate)?.partial_cmp(&score(control)?)?;
+        Some(if metric.better == Better::Higher { more } else { more.reverse() })
+    });
+    let orders: Vec<Ordering> = compared.collect();
+    let decided = orders.iter().find(|order| order.is_ne());
+    match decided.or(orders.first())? {
+        Ordering::Less => Some(Preference::Control),
+        Ordering::Equal => Some(Preference::Tie),
+        Ordering::Greater => Some(Preference::Candidate),
+    }
+}
+
+fn event(exchange: &Exchange, live: &Live, data: &Value) -> Result<Event, Fate> {
     let judge = settings(exchange).ok_or(Fate::Failed)?;
-    let data = json!({ "scores": scores, "served": exchange.served, "request_id": exchange.request_id });
-    Ok(Event {
-        id: clock::new_uuid().to_string().into(),
-        name: judge_event(&judge.name).into(),
-        at: exchange.at,
-        received_at: clock::timestamp(),
-        user: exchange.user(live).ok_or(Fate::Store)?,
-        attribution: exchange.attribution(),
-        value: None,
-        data: data.to_string().into(),
-    })
+    exchange.event(live, judge_event(&judge.name).into(), data).ok_or(Fate::Store)
 }
 
 /// Stores a verdict; its id stays the same, so that it counts once however often this is tried.

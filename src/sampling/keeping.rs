@@ -55,7 +55,7 @@ fn sample(exchange: &Exchange, live: &Live) -> Result<Sample, Fate> {
     let (settings, response) =
         exchange.definition().samples.as_ref().zip(exchange.response.as_ref()).ok_or(Fate::NoAnswer)?;
     let body = |side: &super::Side| {
-        let mut document = side.body.document(settings.max_body)?;
+        let mut document = side.document(settings.max_body)?;
         settings.redaction.apply(&mut document);
         Ok(if document == Document::Empty { Box::default() } else { document.into_value().to_string().into() })
     };

@@ -1,8 +1,11 @@
-//! Exchanges that were drawn: handed over by workers when they are settled, then judged and kept.
+//! Exchanges that were drawn: handed over by workers when they are settled, then copied, judged and kept.
 //!
 //! | file | what |
 //! |---|---|
 //! | `capture` | copies of bodies as they pass, within bounds |
+//! | `lines` | what waits for somebody, within bounds |
+//! | `shadow` | sends copies to the candidate and compares the arms |
+//! | `sending` | one copy over one connection |
 //! | `judging` | asks judges, within their budgets, and stores verdicts as events |
 //! | `keeping` | redacts, and stores what is kept for people |
 //!
@@ -13,21 +16,29 @@
 pub mod capture;
 mod judging;
 mod keeping;
+mod lines;
+mod sending;
+mod shadow;
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::clock;
 use crate::config::model::Route;
 use crate::domain::Arm;
+use crate::domain::condition::Fact;
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::phase::Phase;
-use crate::domain::sampling::{Fate, Purpose};
+use crate::domain::reading::Format;
+use crate::domain::sampling::{Document, Fate, Purpose};
 use crate::live::{Live, RouteIndex, Snapshot};
-use crate::store::{Attached, Attribution, UserHash};
+use crate::store::{Attached, Attribution, Event, UserHash};
+use crate::upstream::Address;
 use capture::{Capture, Room};
 
 /// Exchanges that were handed over and not looked at yet.
@@ -38,8 +49,44 @@ const MAX_WAITING: usize = 256;
 pub struct Side {
     /// The fields that a judge is sent.
     pub fields: HeaderMap,
+    /// How the body holds documents, or why it is none that can be read.
+    pub format: Result<Format, Fate>,
     /// The body.
     pub body: Capture,
+}
+
+impl Side {
+    /// Why it is of no use to who takes at most so many bytes of JSON; `None` if it may be.
+    fn is_lost(&self, limit: usize) -> Option<Fate> {
+        let unreadable = || self.format.err().filter(|_| !self.body.bytes().is_empty());
+        self.body.is_lost(limit).or_else(unreadable)
+    }
+
+    /// The body as documents.
+    fn document(&self, limit: usize) -> Result<Document, Fate> {
+        match (self.is_lost(limit), self.format) {
+            (Some(fate), _) => Err(fate),
+            (None, Ok(format)) if !self.body.bytes().is_empty() => {
+                Document::read(format, self.body.bytes()).ok_or(Fate::NotJson)
+            }
+            (None, _) => Ok(Document::Empty),
+        }
+    }
+}
+
+/// What a copy is made of, beside the body: the request as the candidate would have got it.
+#[derive(Debug)]
+pub struct CopyRequest {
+    /// Where to.
+    pub address: Arc<Address>,
+    /// The method.
+    pub method: Method,
+    /// The target.
+    pub uri: Uri,
+    /// The fields, without those of framing.
+    pub headers: HeaderMap,
+    /// What templates mention.
+    pub facts: Vec<(Arc<str>, Option<Fact<'static>>)>,
 }
 
 /// An exchange that was drawn, as it was settled.
@@ -73,6 +120,14 @@ pub struct Exchange {
     pub status: u16,
     /// Microseconds from arrival to the last byte.
     pub duration_micros: u64,
+    /// Microseconds of the try that gave the answer; `None` if none did.
+    pub attempt_micros: Option<u64>,
+    /// Bytes of the answer.
+    pub response_bytes: u64,
+    /// Whether the answer came to its end.
+    pub whole: bool,
+    /// What a copy is made of, if the candidate is to get one.
+    pub copy: Option<Box<CopyRequest>>,
     /// The request.
     pub request: Side,
     /// What the client got; `None` if no backend answered.
@@ -90,8 +145,11 @@ impl Exchange {
 
     /// Why it is of no use for a purpose; `None` if it may be.
     fn refused(&self, purpose: Purpose) -> Option<Fate> {
-        let Some(response) = &self.response else { return Some(Fate::NoAnswer) };
         let (limit, request, answer) = match purpose {
+            Purpose::Shadow => {
+                let cut = (!self.whole).then_some(Fate::Truncated);
+                return self.request.body.is_lost(self.copy_limit()).or(cut);
+            }
             Purpose::Judge => {
                 let judging = self.definition().judge.as_ref()?;
                 if self.decision.digest.is_none() {
@@ -104,8 +162,14 @@ impl Exchange {
             }
             Purpose::Samples => (self.definition().samples.as_ref()?.max_body, true, true),
         };
-        let lost = |side: &Side, is_read: bool| if is_read { side.body.is_lost(limit) } else { None };
+        let Some(response) = &self.response else { return Some(Fate::NoAnswer) };
+        let lost = |side: &Side, is_read: bool| if is_read { side.is_lost(limit) } else { None };
         lost(&self.request, request).or_else(|| lost(response, answer))
+    }
+
+    /// Bytes of a request that can be copied: as many as can be sent twice.
+    fn copy_limit(&self) -> usize {
+        usize::try_from(self.definition().fallback.replay_body).unwrap_or(usize::MAX)
     }
 
     /// Where it counts; `None` without a key.
@@ -119,6 +183,20 @@ impl Exchange {
             randomised: self.decision.randomised.map(|percent| percent.get()),
             bucket: digest.statistical_bucket(),
             sample: digest.user_sample(),
+        })
+    }
+
+    /// An event that tells of it; `None` while hashes of users could not be found again.
+    fn event(&self, live: &Live, name: Box<str>, data: &Value) -> Option<Event> {
+        Some(Event {
+            id: clock::new_uuid().to_string().into(),
+            name,
+            at: self.at,
+            received_at: clock::timestamp(),
+            user: self.user(live)?,
+            attribution: self.attribution(),
+            value: None,
+            data: data.to_string().into(),
         })
     }
 
@@ -142,8 +220,9 @@ impl Sampling {
     #[must_use]
     pub fn start(live: Arc<Live>, store: Arc<Attached>, runtime: &Handle) -> Arc<Self> {
         let (queue, incoming) = mpsc::channel(MAX_WAITING);
-        runtime.spawn(run(live, store, incoming));
-        Arc::new(Self { queue, room: Arc::default() })
+        let room = Arc::default();
+        runtime.spawn(run(live, store, Arc::clone(&room), incoming));
+        Arc::new(Self { queue, room })
     }
 
     /// What captures of bodies count in.
@@ -174,9 +253,11 @@ impl Sampling {
     }
 }
 
-/// Gives exchanges to those that they were drawn for; neither makes the other wait.
-async fn run(live: Arc<Live>, store: Arc<Attached>, mut incoming: mpsc::Receiver<Box<Exchange>>) {
+/// Gives exchanges to those that they were drawn for; none makes another wait, but a judge for the copy that it
+/// is to compare.
+async fn run(live: Arc<Live>, store: Arc<Attached>, room: Arc<Room>, mut incoming: mpsc::Receiver<Box<Exchange>>) {
     let keeper = keeping::start(Arc::clone(&live), Arc::clone(&store));
+    let mut copies = shadow::Copies::new(Arc::clone(&live), Arc::clone(&store), room);
     let mut judges = judging::Judges::new(live, store);
     loop {
         tokio::select! {
@@ -186,12 +267,14 @@ async fn run(live: Arc<Live>, store: Arc<Attached>, mut incoming: mpsc::Receiver
                 if exchange.drawn[Purpose::Samples.index()] {
                     keeping::hand_over(&keeper, Arc::clone(&exchange));
                 }
-                if exchange.drawn[Purpose::Judge.index()] {
-                    judges.put(exchange);
+                if let Some(exchange) = copies.put(exchange) {
+                    judges.put(exchange, None);
                 }
             }
+            (exchange, candidate) = copies.ended() => judges.put(exchange, candidate),
             () = judges.ended() => {}
         }
+        copies.send();
         judges.ask();
     }
 }

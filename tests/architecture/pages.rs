@@ -69,7 +69,7 @@ fn every_example_of_the_pages_on_parts_of_the_file_loads() {
     let (_, route) = blocks(&read("README.md"), "toml").remove(0);
     let environment: BTreeMap<String, String> =
         ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let pages = ["docs/events.md", "docs/judge.md"];
+    let pages = ["docs/events.md", "docs/judge.md", "docs/shadow.md"];
     let examples = pages.map(|page| blocks(&read(page), "toml").into_iter().map(move |found| (page, found)));
     assert!(examples.iter().all(|examples| examples.len() >= 2));
     for (page, (line, example)) in examples.into_iter().flatten() {

@@ -36,6 +36,7 @@ mod reading;
 mod reloading;
 mod rewriting;
 mod samples;
+mod shadowing;
 mod splitting;
 mod streaming;
 mod targeting;

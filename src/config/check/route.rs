@@ -46,6 +46,7 @@ pub(super) fn route(
     let values = view.optional_table("values").map(|view| values(&view));
     let fallback = fallback_of(&view.table("fallback"));
     matches::ask_for_replay(view, matches.as_ref());
+    let shadow = sampling::shadow(&view.table("shadow"), matches.as_ref()).map(Box::new);
     let purpose = purpose(view, matches, (control, candidate));
     let missing_key = match view.word("missing_key") {
         Some("control") => Some(MissingKey::Control),
@@ -87,6 +88,7 @@ pub(super) fn route(
         expose: expose?,
         judge: transpose(judge)?,
         samples: transpose(samples)?,
+        shadow: shadow?,
     })
 }
 
@@ -110,7 +112,7 @@ fn purpose(view: &View<'_>, matches: Option<Match>, backends: (Option<usize>, Op
 }
 
 /// Keys that act on requests and their answers, and on nothing else.
-const PROXIED_ONLY: [&str; 11] = [
+const PROXIED_ONLY: [&str; 12] = [
     "override",
     "pin",
     "missing_key",
@@ -122,6 +124,7 @@ const PROXIED_ONLY: [&str; 11] = [
     "expose",
     "judge",
     "samples",
+    "shadow",
 ];
 
 /// Of a part that may be left out (outer) and may have a mistake (inner), the part or the mistake.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::model::{Excerpt, Judge, Judging, Samples, Tls};
+use crate::config::model::{Excerpt, Judge, Judging, Match, Samples, Shadow, Tls};
 use crate::config::parse;
 use crate::config::view::View;
 use crate::domain::assignment::Share;
@@ -116,6 +116,26 @@ pub(super) fn samples(view: &View<'_>) -> Option<Samples> {
 
 fn bytes(view: &View<'_>, key: &str) -> Option<usize> {
     view.size(key).and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+pub(super) fn shadow(view: &View<'_>, matches: Option<&Match>) -> Option<Shadow> {
+    let methods: Vec<_> = view.items("methods").into_iter().filter_map(|node| parse::method(node).ok()).collect();
+    let taken = |matches: &Match| matches.methods.is_empty() || matches.methods.iter().any(|one| methods.contains(one));
+    let percent = view.float("percent").and_then(Percent::new);
+    if percent.is_some_and(|percent| percent != Percent::ZERO) && !matches.is_none_or(taken) {
+        let help = "name what is to be copied, for example methods = [\"POST\"]: the candidate does what it is asked";
+        view.warning("methods", "no request of this route is copied", help);
+    }
+    let budget = view.table("budget");
+    let (per_minute, per_day) = (budget.integer("per_minute"), budget.integer("per_day"));
+    Some(Shadow {
+        percent: percent?,
+        methods,
+        max_in_flight: view.integer("max_in_flight")?,
+        queue: view.integer("queue")?,
+        per_minute: per_minute?,
+        per_day: per_day?,
+    })
 }
 
 /// A judge that no route names is asked nothing; a metric from one that is asked nothing has no values.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 
 use super::{Endpoint, JudgeIndex, Tls};
 use crate::domain::assignment::Share;
+use crate::domain::percent::Percent;
 use crate::domain::pointer::Pointer;
 use crate::domain::sampling::Redaction;
 
@@ -87,6 +88,26 @@ pub struct Samples {
     /// What is not kept of bodies.
     pub redaction: Redaction,
 }
+
+/// `[routes.NAME.shadow]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shadow {
+    /// How many of the requests that control serves.
+    pub percent: Percent,
+    /// Requests with these methods are copied.
+    pub methods: Vec<Method>,
+    /// Copies at the same time.
+    pub max_in_flight: usize,
+    /// Copies that wait.
+    pub queue: usize,
+    /// Copies in a minute of the clock.
+    pub per_minute: u32,
+    /// Copies on a day.
+    pub per_day: u32,
+}
+
+/// What names of events begin with that tell of copies; only the gateway makes these.
+pub const SHADOW_EVENTS: &str = "shadow.";
 
 /// What names of events begin with that are verdicts; only the gateway makes these.
 pub const JUDGE_EVENTS: &str = "judge.";

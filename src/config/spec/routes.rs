@@ -65,8 +65,12 @@ pub(super) const ROUTE: &[Key] = &[
     Key::new("judge", Kind::Table(sampling::JUDGING), "Which exchanges are scored, by whom, and what is sent of them.")
         .optional(),
     Key::new("samples", Kind::Table(sampling::SAMPLES), "Exchanges that are kept in the store, for people.").optional(),
+    Key::new(
+        "shadow",
+        Kind::Table(sampling::SHADOW),
+        "Copies of requests to the candidate; users get control's answer.",
+    ),
     Key::later("guards", "Conditions that alert, hold or roll back."),
-    Key::later("shadow", "Copies of requests to the candidate."),
     Key::later("experiment", "What is to be decided, and when."),
 ];
 

@@ -1,7 +1,8 @@
 //! `[judges.NAME]`, and what routes say of sampled exchanges: `judge` and `samples`.
 
 use super::{
-    DAY, FILE, HEADER_NAME, HOUR, Key, Kind, MIB, PERCENT, SECRET, TEXT, URL, WAIT, duration, integer, reference, size,
+    DAY, FILE, HEADER_NAME, HOUR, Key, Kind, METHOD, MIB, PERCENT, SECRET, TEXT, URL, WAIT, duration, integer,
+    reference, size,
 };
 
 /// Bytes of a body that are looked at.
@@ -61,4 +62,24 @@ pub(super) const SAMPLES: &[Key] = &[
     Key::new("redact", Kind::List(&TEXT), "JSON pointers; what they point to in either body is not kept.").or("[]"),
     Key::new("redact_fields", Kind::List(&TEXT), "Names of members whose values are not kept, wherever they are.")
         .or("[]"),
+];
+
+pub(super) const SHADOW: &[Key] = &[
+    Key::new("percent", PERCENT, "Percent of the requests that control serves, drawn by a hash of their ids.")
+        .or("0.0"),
+    Key::new(
+        "methods",
+        Kind::List(&METHOD),
+        "Requests with these methods are copied; name others than safe ones with care.",
+    )
+    .or(r#"["GET"]"#),
+    Key::new("max_in_flight", integer(1, 10_000), "Copies at the same time, beside the candidate's own requests.")
+        .or("4"),
+    Key::new("queue", integer(1, 10_000), "Copies that wait; what comes beyond is dropped and counted.").or("100"),
+    Key::new("budget", Kind::Table(SHADOW_BUDGET), "Copies that each process may send."),
+];
+
+const SHADOW_BUDGET: &[Key] = &[
+    Key::new("per_minute", integer(1, 1_000_000_000), "In a minute of the clock.").or("6000"),
+    Key::new("per_day", integer(1, 1_000_000_000), "On a day (UTC).").or("1000000"),
 ];
