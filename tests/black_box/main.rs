@@ -42,4 +42,5 @@ mod streaming;
 mod targeting;
 mod timeouts;
 mod tokens;
+mod unnoticed;
 mod upgrades;
