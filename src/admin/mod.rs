@@ -49,6 +49,7 @@ mod recent;
 mod rollout;
 mod routes;
 mod server;
+mod shadows;
 pub mod stats;
 
 #[cfg(test)]

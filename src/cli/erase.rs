@@ -46,7 +46,7 @@ struct Removed {
 pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
     let field = if args.hash { "user_hash" } else { "user" };
     let Removed { removed } = args.admin.client()?.post("/api/v1/erase", &json!({ field: args.user }))?;
-    output::write(&format!("{removed} events removed\n"))?;
+    output::write(&format!("{removed} events and kept exchanges removed\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

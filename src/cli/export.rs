@@ -1,4 +1,5 @@
-//! `pointsman export`: all events that a running gateway has stored, as a file; or who was in which arm.
+//! `pointsman export`: all events that a running gateway has stored, the exchanges that it kept, or who was in which
+//! arm, as a file.
 
 mod assignments;
 
@@ -41,6 +42,9 @@ pub struct Args {
     /// How events are written.
     #[arg(long, value_enum)]
     pub format: Format,
+    /// Exchanges that were kept ([routes.NAME.samples]) instead of events.
+    #[arg(long, conflicts_with = "name")]
+    pub samples: bool,
     /// Where to; standard output without it.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -68,6 +72,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return write_assignments(args, &client);
     }
     let mut query = args.which.query();
+    if args.samples {
+        query.append_pair("what", "samples");
+    }
     let page = format!("/api/v1/export?{}", query.append_pair("format", args.format.as_str()).finish());
     let progress = progress();
     let Some(path) = &args.output else {

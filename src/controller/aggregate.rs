@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::by_route::ByRoute;
-use crate::config::model::{EventSource, Metric, MetricSource};
+use crate::config::model::{EventSource, JUDGE_EVENTS, Metric, MetricIndex, MetricSource};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
 use crate::domain::evidence::{CellKey, Day, Drawn, Measured, Observation, RouteEvidence, Stratum};
 use crate::domain::metric::{BuiltIn, Kind, MetricId};
+use crate::domain::pairs::{Pairs, Preference};
 use crate::domain::phase::Phase;
 use crate::domain::series::{Seconds, Series};
 use crate::measure::Record;
@@ -40,6 +41,7 @@ impl SharedEvidence {
 /// A metric of the file that events count for.
 #[derive(Debug, Clone)]
 pub(super) struct EventMetric {
+    pub(super) index: MetricIndex,
     id: MetricId,
     kind: Kind,
     arm: Arm,
@@ -52,7 +54,7 @@ pub(super) fn event_metrics(metrics: &[Metric], id: impl Fn(usize) -> MetricId) 
     for (index, metric) in metrics.iter().enumerate() {
         for (arm, source) in Arm::ALL.into_iter().zip(&metric.sources) {
             if let MetricSource::Event(source) = source {
-                found.push(EventMetric { id: id(index), kind: metric.kind, arm, source: source.clone() });
+                found.push(EventMetric { index, id: id(index), kind: metric.kind, arm, source: source.clone() });
             }
         }
     }
@@ -114,10 +116,18 @@ impl Evidence {
         self.series.iter_mut()
     }
 
-    /// Counts one event for every metric that is made of such events.
-    pub(super) fn event(&mut self, route: u32, event: &Event, to: &Attribution, metrics: &[EventMetric]) {
+    /// Counts one event for every metric that is made of such events. Returns what it counted for the quality
+    /// gate: values of answers that the candidate gave.
+    pub(super) fn event(
+        &mut self,
+        route: u32,
+        event: &Event,
+        to: &Attribution,
+        metrics: &[EventMetric],
+    ) -> Vec<(MetricIndex, f64)> {
+        let mut of_candidate = Vec::new();
         if !metrics.iter().any(|metric| *metric.source.name == *event.name) {
-            return;
+            return of_candidate;
         }
         let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
         let (phase, stratum) = (Phase(to.phase), stratum(to.randomised, to.rule));
@@ -127,6 +137,11 @@ impl Evidence {
                 let key = CellKey { phase, stratum, arm: to.arm, metric: Measured::Own(metric.id) };
                 self.route_mut(route).observe(key, Observation { bucket: Some(to.bucket), value, day: day(at) }, false);
                 self.series_mut(route).observe(at, to.arm, key.metric, value, false);
+                // A verdict says who answered; control may have covered the candidate up.
+                let served = data.get("served").and_then(Value::as_str).unwrap_or(to.arm.as_str());
+                if to.arm == Arm::Candidate && served == Arm::Candidate.as_str() {
+                    of_candidate.push((metric.index, value));
+                }
             }
         }
         if let Some(percent) = to.randomised {
@@ -134,6 +149,39 @@ impl Evidence {
             let drawn = Drawn { percent, at, user: Some(to.sample), arm: to.arm, measured: false };
             self.route_mut(route).draw(phase, stratum, drawn);
         }
+        of_candidate
+    }
+
+    /// Counts a verdict on a pair of answers, if the event is one; `id` numbers the metrics of preferences. It
+    /// belongs to no arm: it is kept with the assigned one's.
+    pub(super) fn pair(&mut self, route: u32, event: &Event, to: &Attribution, id: impl Fn(&str) -> MetricId) {
+        if !event.name.starts_with(JUDGE_EVENTS) {
+            return;
+        }
+        let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        let Some(preference) = data.get("preference").and_then(Value::as_str).and_then(Preference::parse) else {
+            return;
+        };
+        let (phase, stratum) = (Phase(to.phase), stratum(to.randomised, to.rule));
+        let key = CellKey { phase, stratum, arm: to.arm, metric: Measured::Own(id(preference.metric())) };
+        self.route_mut(route).observe(
+            key,
+            Observation { bucket: Some(to.bucket), value: 1.0, day: day(event.at.as_second()) },
+            false,
+        );
+    }
+
+    /// The verdicts on pairs of a route in a phase.
+    pub fn pairs(&self, route: u32, phase: Phase, id: impl Fn(&str) -> MetricId) -> Pairs {
+        let mut pairs = Pairs::default();
+        let ids = Preference::ALL.map(|preference| (Measured::Own(id(preference.metric())), preference));
+        let cells = self.route(route).into_iter().flat_map(RouteEvidence::cells);
+        for (key, cell) in cells.filter(|(key, _)| key.phase == phase) {
+            if let Some((_, preference)) = ids.iter().find(|(metric, _)| *metric == key.metric) {
+                pairs.add(*preference, cell.total().count as u64);
+            }
+        }
+        pairs
     }
 
     /// Counts one request that was settled at about this time.

@@ -13,7 +13,8 @@ use crate::domain::Arm;
 use crate::domain::assignment::Digest;
 use crate::store::memory::Memory;
 use crate::store::{
-    Appended, Checkpoint, Entry, EventQuery, HistoryQuery, Page, State, StateChange, StateVersion, Store, UserHash,
+    Appended, Checkpoint, Entry, EventQuery, HistoryQuery, Page, Sample, SampleQuery, State, StateChange, StateVersion,
+    Store, UserHash,
 };
 
 const FILE: &str = r#"
@@ -354,6 +355,15 @@ impl Store for Failing {
         Err(self.0.clone())
     }
     async fn events(&self, _: EventQuery) -> Result<Page<Event>, Failure> {
+        Err(self.0.clone())
+    }
+    async fn append_samples(&self, _: Vec<Sample>) -> Result<Appended, Failure> {
+        Err(self.0.clone())
+    }
+    async fn samples(&self, _: SampleQuery) -> Result<Page<Sample>, Failure> {
+        Err(self.0.clone())
+    }
+    async fn forget_samples(&self, _: &str, _: Timestamp) -> Result<u64, Failure> {
         Err(self.0.clone())
     }
     async fn prune(&self, _: Timestamp) -> Result<u64, Failure> {

@@ -30,10 +30,11 @@ fn exposure_of(route: &Route, exposures: &Exposures) -> Option<Exposure> {
 pub(super) fn lay_over(config: &mut Config, exposures: &Exposures) {
     let mut policies: Vec<Policy> = Vec::with_capacity(config.routes.len());
     let mut changed = false;
-    for route in &config.routes {
+    for route in &mut config.routes {
         let mut policy = Policy::clone(&route.policy);
         if let Some(exposure) = exposure_of(route, exposures) {
             changed = true;
+            shadow(route, &exposure);
             apply(&mut policy, &route.rollout.plan, exposure);
         }
         policies.push(policy);
@@ -71,6 +72,13 @@ fn build(
     let policy = Arc::new(policy);
     built[index] = Some(Arc::clone(&policy));
     policy
+}
+
+/// A stage says how much is copied; without stages the file does.
+fn shadow(route: &mut Route, exposure: &Exposure) {
+    if let Some(percent) = exposure.shadow {
+        route.shadow.percent = percent;
+    }
 }
 
 fn apply(policy: &mut Policy, plan: &Plan, exposure: Exposure) {

@@ -16,6 +16,8 @@ use crate::live::Snapshot;
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub(crate) const X_POINTSMAN_ARM: HeaderName = HeaderName::from_static("x-pointsman-arm");
+/// Marks copies of requests.
+pub(crate) const X_POINTSMAN_SHADOW: HeaderName = HeaderName::from_static("x-pointsman-shadow");
 pub(crate) const X_POINTSMAN_REASON: HeaderName = HeaderName::from_static("x-pointsman-reason");
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -10,6 +10,7 @@ mod events;
 mod jwt;
 mod metrics;
 mod routes;
+mod sampling;
 mod server;
 
 use std::time::Duration;

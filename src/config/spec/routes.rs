@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     BOOL, CONDITION, DAY, FILE, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT,
-    SECOND, SECRET, TEXT, WAIT, YEAR, ZERO, duration, float, integer, reference, size, word,
+    SECOND, SECRET, TEXT, WAIT, YEAR, ZERO, duration, float, integer, reference, sampling, size, word,
 };
 
 pub(super) const ROUTE: &[Key] = &[
@@ -65,9 +65,16 @@ pub(super) const ROUTE: &[Key] = &[
         "What OFREP hands out; `false` for control and `true` for candidate without it.",
     )
     .optional(),
-    Key::later("shadow", "Copies of requests to the candidate."),
     Key::new("experiment", Kind::Table(EXPERIMENT), "Whether the candidate is better: what decides, and when.")
         .optional(),
+    Key::new("judge", Kind::Table(sampling::JUDGING), "Which exchanges are scored, by whom, and what is sent of them.")
+        .optional(),
+    Key::new("samples", Kind::Table(sampling::SAMPLES), "Exchanges that are kept in the store, for people.").optional(),
+    Key::new(
+        "shadow",
+        Kind::Table(sampling::SHADOW),
+        "Copies of requests to the candidate; users get control's answer.",
+    ),
 ];
 
 const VALUES: &[Key] = &[

@@ -17,7 +17,7 @@ use crate::measure::RouteTotals;
 use crate::measure::counters::BodyMiss;
 
 /// Every metric, in the order in which they are told.
-pub const FAMILIES: &[Family] = &[
+pub(super) const FAMILIES: &[Family] = &[
     Family {
         name: "pointsman_requests_total",
         help: "Requests by the arm that was assigned, the arm that served, why, and the class of the status that \
