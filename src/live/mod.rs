@@ -305,6 +305,7 @@ impl Registry {
         background: &tokio::runtime::Handle,
     ) -> Result<Snapshot, BuildError> {
         let base = loaded.clone();
+        exposures::doubt(&mut self.exposures, self.base.as_ref().map(|base| &base.config), &loaded.config);
         exposures::lay_over(&mut loaded.config, &self.exposures);
         let mut upstreams = Vec::with_capacity(loaded.config.backends.len());
         for backend in &loaded.config.backends {

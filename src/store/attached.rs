@@ -289,6 +289,14 @@ impl Store for Attached {
         self.note("read_state", Proof::Reads, outcome)
     }
 
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure> {
+        let outcome = match self.open() {
+            Ok(store) => store.states().await,
+            Err(failure) => Err(failure),
+        };
+        self.note("read_states", Proof::Reads, outcome)
+    }
+
     async fn save_state(&self, change: StateChange) -> Result<StateVersion, Failure> {
         let outcome = match self.open() {
             Ok(store) => store.save_state(change).await,

@@ -200,6 +200,10 @@ impl Store for Memory {
         Ok(self.kept().states.get(route).cloned())
     }
 
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure> {
+        Ok(self.kept().states.iter().map(|(route, state)| (route.clone(), state.clone())).collect())
+    }
+
     async fn save_state(&self, change: StateChange) -> Result<StateVersion, Failure> {
         let mut kept = self.kept();
         let found = kept.states.get(&change.route).map_or(0, |state| state.version);

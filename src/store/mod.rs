@@ -116,6 +116,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The state of a route; `None` if there is none.
     async fn state(&self, route: &str) -> Result<Option<State>, Failure>;
 
+    /// The states of all routes, by name; of routes, too, that no file names any more.
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure>;
+
     /// Writes a state and its entries in the history, if the stored version is still the expected one.
     /// All or none.
     ///

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{RouteSummary, SharedEvidence, SharedWindows};
 use crate::clock;
 use crate::config::phase;
+use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::evidence::RouteEvidence;
 use crate::domain::rollout::{
@@ -29,7 +30,7 @@ use crate::domain::rollout::{
 use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
 use crate::store::Attached;
-use kept::{Kept, Known};
+use kept::{ARMS, Kept, Known};
 pub use route::{GuardView, Recent};
 use route::{Memory, Place, catastrophe};
 use traffic::Tracked;
@@ -353,7 +354,7 @@ impl Walker {
             let found = if resting {
                 Err("the store does not answer".to_owned())
             } else {
-                self.kept.read(&name, plan, &ground).await
+                self.kept.read(&name, plan, &ground, |other| snapshot.route_named(other).is_some()).await
             };
             if let Err(why) = &found
                 && !resting
@@ -363,7 +364,8 @@ impl Walker {
             }
             let known = found.unwrap_or_else(Known::unread);
             let news = known.rollout().map(|rollout| rollout.exposure(plan));
-            let touched = is_supervised(&snapshot.config().routes[index]);
+            let route = &snapshot.config().routes[index];
+            let touched = is_supervised(route) || route.policy.stop.is_some();
             if let Some(exposure) = news.filter(|exposure| touched || *exposure != Exposure::of_file(exposure.percent))
             {
                 self.live.expose(Exposures::from([(Arc::clone(&name), exposure)]));
@@ -462,5 +464,12 @@ fn plan_of(snapshot: &Snapshot, index: usize) -> &Plan {
 }
 
 fn ground_of(snapshot: &Snapshot, index: usize) -> Ground {
-    phase::parts(snapshot.config(), &snapshot.config().routes[index]).ground()
+    let (config, route) = (snapshot.config(), &snapshot.config().routes[index]);
+    let mut ground = phase::parts(config, route).ground();
+    if let [Some(control), Some(candidate)] = Arm::ALL.map(|arm| route.backend(arm)) {
+        let [control, candidate] = [&config.backends[control], &config.backends[candidate]];
+        let version = candidate.version.as_deref().unwrap_or_default();
+        ground.insert(ARMS.to_owned(), format!("{} and {} {version}", control.name, candidate.name));
+    }
+    ground
 }

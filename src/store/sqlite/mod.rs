@@ -209,6 +209,10 @@ impl Store for Sqlite {
         self.read(move |connection| states::state(connection, &route)).await
     }
 
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure> {
+        self.read(states::all).await
+    }
+
     async fn save_state(&self, change: StateChange) -> Result<StateVersion, Failure> {
         let bytes = change.text.len();
         self.writer.write(bytes, move |connection| states::save(connection, &change)).await
