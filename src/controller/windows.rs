@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::by_route::ByRoute;
-use super::rollout::Recent;
 use crate::config::model::MetricIndex;
+use crate::domain::rollout::Recent;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::Millis;

@@ -5,7 +5,6 @@
 //! retries, what raises it is stored first; a rollout that cannot be read serves control; nothing waits for a
 //! store that hangs for longer than [`STORE_TIMEOUT`].
 
-mod figures;
 mod kept;
 mod route;
 mod view;
@@ -22,14 +21,15 @@ use crate::config::phase;
 use crate::domain::breaker::Millis;
 use crate::domain::evidence::RouteEvidence;
 use crate::domain::rollout::{
-    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Outcome, Plan, Reply, Rollout, Verb, check_reason, step,
+    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Memory, Outcome, Plan, Reply, Rollout, Verb, catastrophe,
+    check_reason, step,
 };
 use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
 use crate::store::Attached;
 use kept::{Kept, Known};
-pub use route::{GuardView, Recent};
-use route::{Memory, Place, catastrophe};
+pub use route::GuardView;
+use route::with_place;
 pub use view::View;
 
 /// How often it is looked for catastrophes.
@@ -234,8 +234,8 @@ impl Walker {
             let evidence = self.evidence.lock();
             let empty = RouteEvidence::default();
             let evidence = evidence.route(snapshot.routes[index].id).unwrap_or(&empty);
-            let place = Place { snapshot, index, evidence, now: clock::now_millis() };
-            supervised.memory.see(&place, &before, elapsed)
+            let memory = &mut supervised.memory;
+            with_place(snapshot, index, evidence, clock::now_millis(), |place| memory.see(place, &before, elapsed))
         };
         let mut observed = seen.observed;
         observed.catastrophe = failing;

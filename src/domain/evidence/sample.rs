@@ -19,6 +19,8 @@ pub struct UserSample {
     threshold: u64,
     /// The arms that each was assigned (bit 0 control, bit 1 candidate), and in which each was measured (bits 2 and 3).
     users: HashMap<u64, u8, BuildHasherDefault<Spread>>,
+    /// How many users have each set of arms: they are asked for every second.
+    counts: [u32; 16],
 }
 
 /// Samples are slices of a digest already; but all that are kept have the same first bits.
@@ -42,7 +44,7 @@ impl Hasher for Spread {
 
 impl Default for UserSample {
     fn default() -> Self {
-        Self { threshold: u64::MAX, users: HashMap::default() }
+        Self { threshold: u64::MAX, users: HashMap::default(), counts: [0; 16] }
     }
 }
 
@@ -76,7 +78,11 @@ impl UserSample {
         let bits = (if measured { 0b101 } else { 0b001 }) << arm.index();
         let news = *arms & bits != bits;
         if news {
+            let before = usize::from(*arms);
             *arms |= bits;
+            self.counts[usize::from(*arms & 0b1111)] += 1;
+            // Who is new has no arms yet, and is counted nowhere.
+            self.counts[before] -= u32::from(before > 0);
             self.shrink();
         }
         news
@@ -90,6 +96,7 @@ impl UserSample {
         }
         let threshold = self.threshold;
         self.users.retain(|sample, _| *sample <= threshold);
+        self.count();
         self.shrink();
     }
 
@@ -105,11 +112,9 @@ impl UserSample {
     /// The users in the sample itself.
     #[must_use]
     pub fn sampled(&self) -> Sampled {
-        let mut counts = [0_u32; 16];
-        self.users.values().for_each(|arms| counts[usize::from(*arms & 0b1111)] += 1);
         let with = |bits: usize| -> f64 {
             let of = |(arms, count): (usize, &u32)| if arms & bits == bits { f64::from(*count) } else { 0.0 };
-            counts.iter().enumerate().map(of).sum()
+            self.counts.iter().enumerate().map(of).sum()
         };
         Sampled { assigned: [with(0b0001), with(0b0010)], measured: [with(0b0100), with(0b1000)], both: with(0b0011) }
     }
@@ -125,7 +130,13 @@ impl UserSample {
             self.threshold /= 2;
             let threshold = self.threshold;
             self.users.retain(|sample, _| *sample <= threshold);
+            self.count();
         }
+    }
+
+    fn count(&mut self) {
+        self.counts = [0; 16];
+        self.users.values().for_each(|arms| self.counts[usize::from(*arms & 0b1111)] += 1);
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -146,6 +157,10 @@ impl UserSample {
         let sound = |arms: u8| arms & 0b11 != 0 && arms < 16 && arms >> 2 & !arms == 0;
         let whole =
             users.len() <= MAX_SAMPLE && users.iter().all(|(sample, arms)| *sample <= threshold && sound(*arms));
-        whole.then(|| Self { threshold, users: users.into_iter().collect() })
+        whole.then(|| {
+            let mut sample = Self { threshold, users: users.into_iter().collect(), counts: [0; 16] };
+            sample.count();
+            sample
+        })
     }
 }
