@@ -24,6 +24,7 @@ pub mod pin;
 pub mod pointer;
 pub mod quality;
 pub mod reading;
+pub mod rehearsal;
 pub mod rewrite;
 pub mod rollout;
 pub mod sampling;

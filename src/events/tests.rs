@@ -384,6 +384,9 @@ impl Store for Failing {
     async fn state(&self, _: &str) -> Result<Option<State>, Failure> {
         Err(self.0.clone())
     }
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure> {
+        Err(self.0.clone())
+    }
     async fn save_state(&self, _: StateChange) -> Result<StateVersion, Failure> {
         Err(self.0.clone())
     }

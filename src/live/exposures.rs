@@ -35,7 +35,9 @@ pub(super) fn doubt(exposures: &mut Exposures, before: Option<&Config>, now: &Co
     if latch_is_gone {
         let fresh = now.routes.iter().filter(|route| !named(before, &route.name));
         let fresh: Vec<Arc<str>> = fresh.map(|route| Arc::clone(&route.name)).collect();
-        fresh.into_iter().for_each(|name| drop(exposures.entry(name).or_insert_with(Exposure::unknown)));
+        for name in fresh {
+            exposures.entry(name).or_insert_with(Exposure::unknown);
+        }
     }
 }
 

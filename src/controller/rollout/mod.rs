@@ -5,7 +5,6 @@
 //! retries, what raises it is stored first; a rollout that cannot be read serves control; nothing waits for a
 //! store that hangs for longer than [`STORE_TIMEOUT`].
 
-mod figures;
 mod kept;
 mod route;
 mod traffic;
@@ -24,15 +23,15 @@ use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::evidence::RouteEvidence;
 use crate::domain::rollout::{
-    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Outcome, Plan, Reply, Rollout, Verb, check_reason, concerns,
-    step,
+    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Memory, Outcome, Plan, Reply, Rollout, Verb, catastrophe,
+    check_reason, concerns, step,
 };
 use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
 use crate::store::Attached;
 use kept::{ARMS, Kept, Known};
-pub use route::{GuardView, Recent};
-use route::{Memory, Place, catastrophe};
+pub use route::GuardView;
+use route::with_place;
 use traffic::Tracked;
 pub use view::View;
 
@@ -241,12 +240,13 @@ impl Walker {
             let evidence = self.evidence.lock();
             let empty = RouteEvidence::default();
             let evidence = evidence.route(snapshot.routes[index].id).unwrap_or(&empty);
-            let place = Place { snapshot, index, evidence, now };
             let concerns = totals.map(|totals| {
                 let traffic = supervised.tracked.traffic(&totals, evidence, snapshot.phases[index], now);
                 concerns(&before, before.exposure(plan_of(snapshot, index)).percent, &traffic, time)
             });
-            (supervised.memory.see(&place, &before, elapsed), concerns.unwrap_or_default())
+            let memory = &mut supervised.memory;
+            let seen = with_place(snapshot, index, evidence, now, |place| memory.see(place, &before, elapsed));
+            (seen, concerns.unwrap_or_default())
         };
         let concerns = supervised.tracked.news(concerns);
         let mut observed = seen.observed;

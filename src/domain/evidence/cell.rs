@@ -3,6 +3,7 @@
 use super::super::sketch::Sketch;
 use super::super::window::Mergeable as _;
 use super::Observation;
+use super::trail::Trail;
 
 /// Buckets of users; see `assignment::Digest::statistical_bucket`.
 pub const STATISTICAL_BUCKETS: usize = 1024;
@@ -96,6 +97,7 @@ pub struct Cell {
     /// By day, rising; only of what has a bucket.
     pub(super) days: Vec<(Day, Sums)>,
     changed: bool,
+    trail: Trail,
 }
 
 impl Cell {
@@ -116,6 +118,7 @@ impl Cell {
                 grown += STATISTICAL_BUCKETS * size_of::<Sums>();
             }
             self.buckets[bucket].add(value);
+            self.trail.note(bucket as u16);
             match self.days.last_mut() {
                 // Nearly everything belongs to the newest day.
                 Some((newest, sums)) if *newest == day => sums.add(value),
@@ -181,6 +184,12 @@ impl Cell {
         &self.buckets
     }
 
+    /// Which buckets changed of late.
+    #[must_use]
+    pub const fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
     /// By day, in order; of what has a bucket, and of the last days only.
     #[must_use]
     pub fn days(&self) -> &[(Day, Sums)] {
@@ -218,6 +227,7 @@ impl Cell {
 
     pub(super) fn merge(&mut self, other: &Self) {
         self.changed = true;
+        self.trail.lose();
         self.total.merge(&other.total);
         if self.buckets.is_empty() {
             self.buckets.clone_from(&other.buckets);
@@ -268,7 +278,7 @@ impl Cell {
         self.changed = true;
     }
 
-    pub(super) const fn of(total: Sums, buckets: Vec<Sums>, times: Vec<Sketch>, days: Vec<(Day, Sums)>) -> Self {
-        Self { total, buckets, times, days, changed: false }
+    pub(super) fn of(total: Sums, buckets: Vec<Sums>, times: Vec<Sketch>, days: Vec<(Day, Sums)>) -> Self {
+        Self { total, buckets, times, days, changed: false, trail: Trail::default() }
     }
 }

@@ -14,12 +14,14 @@ mod codec;
 mod draw;
 mod naming;
 mod sample;
+mod trail;
 
 pub use cell::{COARSE_BUCKETS, Cell, Day, MAX_DAYS, Moments, STATISTICAL_BUCKETS, Sums};
 pub use cells::Cells;
 pub use codec::{CodecError, Kept, decode, encode};
 pub use draw::{Draw, Drawn};
 pub use sample::{MAX_SAMPLE, Sampled, SampledUser, UserSample, Users};
+pub use trail::Trail;
 
 use super::Arm;
 use super::metric::{BuiltIn, MetricId};
@@ -187,6 +189,19 @@ impl RouteEvidence {
     pub fn cell(&self, key: CellKey) -> Option<&Cell> {
         let place = self.place(key.phase, key.stratum).ok()?;
         self.stretches[place].arms[key.arm.index()].get(key.metric)
+    }
+
+    /// Strata of a phase in which anything was measured or drawn, in their order.
+    pub fn strata(&self, phase: Phase) -> impl Iterator<Item = Stratum> + '_ {
+        let first = self.stretches.partition_point(|stretch| stretch.phase < phase);
+        self.stretches[first..].iter().take_while(move |stretch| stretch.phase == phase).map(|stretch| stretch.stratum)
+    }
+
+    /// What was drawn in one phase and stratum.
+    #[must_use]
+    pub fn drawn(&self, phase: Phase, stratum: Stratum) -> Option<&Draw> {
+        let place = self.place(phase, stratum).ok()?;
+        self.stretches[place].draw.as_ref()
     }
 
     /// What was drawn, by phase and stratum.

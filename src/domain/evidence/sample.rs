@@ -19,6 +19,8 @@ pub struct UserSample {
     threshold: u64,
     /// The arms that each was assigned (bit 0 control, bit 1 candidate), and in which each was measured (bits 2 and 3).
     users: HashMap<u64, u8, BuildHasherDefault<Spread>>,
+    /// How many users have each set of arms: they are asked for every second.
+    counts: [u32; 16],
 }
 
 /// Samples are slices of a digest already; but all that are kept have the same first bits.
@@ -42,7 +44,7 @@ impl Hasher for Spread {
 
 impl Default for UserSample {
     fn default() -> Self {
-        Self { threshold: u64::MAX, users: HashMap::default() }
+        Self { threshold: u64::MAX, users: HashMap::default(), counts: [0; 16] }
     }
 }
 
@@ -81,6 +83,11 @@ impl Sampled {
     fn count(users: impl Iterator<Item = u8>) -> Self {
         let mut counts = [0_u32; 16];
         users.for_each(|arms| counts[usize::from(arms & 0b1111)] += 1);
+        Self::of_counts(&counts)
+    }
+
+    /// Of how many users there are by their bits.
+    fn of_counts(counts: &[u32; 16]) -> Self {
         let with = |bits: usize| -> f64 {
             let of = |(arms, count): (usize, &u32)| if arms & bits == bits { f64::from(*count) } else { 0.0 };
             counts.iter().enumerate().map(of).sum()
@@ -99,7 +106,11 @@ impl UserSample {
         let bits = (if measured { 0b101 } else { 0b001 }) << arm.index();
         let news = *arms & bits != bits;
         if news {
+            let before = usize::from(*arms);
             *arms |= bits;
+            self.counts[usize::from(*arms & 0b1111)] += 1;
+            // Who is new has no arms yet, and is counted nowhere.
+            self.counts[before] -= u32::from(before > 0);
             self.shrink();
         }
         news
@@ -113,6 +124,7 @@ impl UserSample {
         }
         let threshold = self.threshold;
         self.users.retain(|sample, _| *sample <= threshold);
+        self.count();
         self.shrink();
     }
 
@@ -134,7 +146,7 @@ impl UserSample {
     /// The users in the sample itself.
     #[must_use]
     pub fn sampled(&self) -> Sampled {
-        Sampled::count(self.users.values().copied())
+        Sampled::of_counts(&self.counts)
     }
 
     /// The users in several samples, each once, and the share of all users that they are.
@@ -175,7 +187,13 @@ impl UserSample {
             self.threshold /= 2;
             let threshold = self.threshold;
             self.users.retain(|sample, _| *sample <= threshold);
+            self.count();
         }
+    }
+
+    fn count(&mut self) {
+        self.counts = [0; 16];
+        self.users.values().for_each(|arms| self.counts[usize::from(*arms & 0b1111)] += 1);
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -196,6 +214,10 @@ impl UserSample {
         let sound = |arms: u8| arms & 0b11 != 0 && arms < 16 && arms >> 2 & !arms == 0;
         let whole =
             users.len() <= MAX_SAMPLE && users.iter().all(|(sample, arms)| *sample <= threshold && sound(*arms));
-        whole.then(|| Self { threshold, users: users.into_iter().collect() })
+        whole.then(|| {
+            let mut sample = Self { threshold, users: users.into_iter().collect(), counts: [0; 16] };
+            sample.count();
+            sample
+        })
     }
 }
