@@ -17,6 +17,7 @@ use crate::domain::metric::{BuiltIn, Kind, MetricId};
 use crate::domain::pairs::{Pairs, Preference};
 use crate::domain::phase::Phase;
 use crate::domain::series::{Seconds, Series};
+use crate::domain::sketch::Place;
 use crate::measure::Record;
 use crate::store::{Attribution, Event};
 
@@ -189,62 +190,71 @@ impl Evidence {
         if record.reason == Reason::Undecided {
             return;
         }
-        self.note(record, now);
+        let timed = Timed::of(record);
+        self.note(record, &timed, now);
         let evidence = self.routes.or_default(record.route);
         let stratum = stratum(record.randomised.map(|percent| percent.get()), record.rule);
-        let mut observe = |arm: Arm, metric: Measured, value: f64, timed: bool| {
-            let key = CellKey { phase: record.phase, stratum, arm, metric };
-            evidence.observe(key, Observation { bucket: record.statistical_bucket, value, day: day(now) }, timed);
-        };
-        let built_in = Measured::BuiltIn;
-        observe(record.assigned, built_in(BuiltIn::Requests), 1.0, false);
-        observe(record.assigned, built_in(BuiltIn::Errors), yes(is_error(record)), false);
-        observe(record.assigned, built_in(BuiltIn::Fallbacks), yes(record.fell_back), false);
-        observe(record.assigned, built_in(BuiltIn::Latency), record.duration_micros as f64, true);
-        if let Some(first_byte) = record.first_byte_micros {
-            observe(record.assigned, built_in(BuiltIn::FirstByte), first_byte as f64, true);
-        }
-        observe(record.served, built_in(BuiltIn::Served), 1.0, false);
-        for attempt in record.attempts.iter().flatten() {
-            // A client that went away says nothing about the arm.
-            if attempt.outcome != Outcome::ClientGone {
-                observe(attempt.arm, built_in(BuiltIn::AttemptErrors), yes(attempt.outcome.is_failure()), false);
-                observe(attempt.arm, built_in(BuiltIn::AttemptLatency), attempt.duration_micros as f64, true);
-            }
-        }
-        for (metric, value) in record.values.iter() {
-            observe(record.assigned, Measured::Own(metric), value, false);
-        }
+        let mut recorder = evidence.recorder(record.phase, stratum, record.statistical_bucket, day(now));
+        timed.tell(record, record.assigned, |arm, metric, value, time| recorder.observe(arm, metric, value, time));
+        recorder.observe(record.served, Measured::BuiltIn(BuiltIn::Served), 1.0, None);
         if let Some(percent) = record.randomised {
             let (user, measured) = (record.user_sample, is_whole(record));
             let drawn = Drawn { percent: percent.get(), at: now, user, arm: record.assigned, measured };
             evidence.draw(record.phase, stratum, drawn);
         }
     }
+
+    /// Counts a request in the series, by the arm that served.
+    fn note(&mut self, record: &Record, timed: &Timed, now: Seconds) {
+        let series = self.series_mut(record.route);
+        if let Some(arms) = series.newest(now) {
+            timed.tell(record, record.served, |arm, metric, value, time| {
+                arms[arm.index()].or_default(metric).count(value, time);
+            });
+        } else {
+            // The clock was set back.
+            timed.tell(record, record.served, |arm, metric, value, time| {
+                series.observe(now, arm, metric, value, time.is_some());
+            });
+        }
+    }
 }
 
-impl Evidence {
-    /// Counts a request in the series, by the arm that served.
-    fn note(&mut self, record: &Record, now: Seconds) {
-        let series = self.series_mut(record.route);
-        let built_in = Measured::BuiltIn;
-        let mut observe = |arm, metric, value, timed| series.observe(now, arm, metric, value, timed);
-        let served = record.served;
-        observe(served, built_in(BuiltIn::Requests), 1.0, false);
-        observe(served, built_in(BuiltIn::Errors), yes(is_error(record)), false);
-        observe(served, built_in(BuiltIn::Fallbacks), yes(record.fell_back), false);
-        observe(served, built_in(BuiltIn::Latency), record.duration_micros as f64, true);
-        if let Some(first_byte) = record.first_byte_micros {
-            observe(served, built_in(BuiltIn::FirstByte), first_byte as f64, true);
+/// The times of a request, with their places in distributions: found once, counted in several.
+struct Timed {
+    duration: Place,
+    first_byte: Option<Place>,
+    attempts: [Option<Place>; 2],
+}
+
+impl Timed {
+    fn of(record: &Record) -> Self {
+        Self {
+            duration: Place::of(record.duration_micros),
+            first_byte: record.first_byte_micros.map(Place::of),
+            attempts: record.attempts.map(|attempt| attempt.map(|attempt| Place::of(attempt.duration_micros))),
         }
-        for attempt in record.attempts.iter().flatten() {
-            if attempt.outcome != Outcome::ClientGone {
-                observe(attempt.arm, built_in(BuiltIn::AttemptErrors), yes(attempt.outcome.is_failure()), false);
-                observe(attempt.arm, built_in(BuiltIn::AttemptLatency), attempt.duration_micros as f64, true);
+    }
+
+    /// Tells every value of a request: by the arm that it is of, and attempts by the one that was tried.
+    fn tell(&self, record: &Record, arm: Arm, mut observe: impl FnMut(Arm, Measured, f64, Option<Place>)) {
+        let built_in = Measured::BuiltIn;
+        observe(arm, built_in(BuiltIn::Requests), 1.0, None);
+        observe(arm, built_in(BuiltIn::Errors), yes(is_error(record)), None);
+        observe(arm, built_in(BuiltIn::Fallbacks), yes(record.fell_back), None);
+        observe(arm, built_in(BuiltIn::Latency), record.duration_micros as f64, Some(self.duration));
+        if let Some(first_byte) = record.first_byte_micros {
+            observe(arm, built_in(BuiltIn::FirstByte), first_byte as f64, self.first_byte);
+        }
+        for (attempt, place) in record.attempts.iter().zip(self.attempts) {
+            // A client that went away says nothing about the arm.
+            if let Some(attempt) = attempt.as_ref().filter(|attempt| attempt.outcome != Outcome::ClientGone) {
+                observe(attempt.arm, built_in(BuiltIn::AttemptErrors), yes(attempt.outcome.is_failure()), None);
+                observe(attempt.arm, built_in(BuiltIn::AttemptLatency), attempt.duration_micros as f64, place);
             }
         }
         for (metric, value) in record.values.iter() {
-            observe(served, Measured::Own(metric), value, false);
+            observe(arm, Measured::Own(metric), value, None);
         }
     }
 }
