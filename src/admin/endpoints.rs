@@ -216,7 +216,7 @@ fn keeping() -> Vec<Endpoint> {
         Endpoint::new(Method::POST, guard::ERASE, "eraseUser", "Forgets the events of a user.", |_, m| {
             on(m, kept::removal::erase)
         })
-        .takes(of::<kept::removal::Whose>, body::MAX_BODY)
+        .takes(kept::removal::shape, body::MAX_BODY)
         .gives(Answer::json::<kept::removal::Removed>("How much went."))
         .refuses(&busy),
         get("/api/v1/history", "history", "A page of what was done, newest first.", |_, m| on(m, kept::history))

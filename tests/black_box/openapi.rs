@@ -273,7 +273,13 @@ fn schemathesis(gateway: &Gateway, token: Option<&str>) {
     let mut command = Command::new(program);
     let folder = gateway.beside("schemathesis");
     std::fs::create_dir_all(&folder).unwrap();
-    command.arg("run").arg(format!("{}/openapi.json", gateway.admin_url())).args(BOUNDS);
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/schemathesis.toml");
+    command
+        .arg("--config-file")
+        .arg(config)
+        .arg("run")
+        .arg(format!("{}/openapi.json", gateway.admin_url()))
+        .args(BOUNDS);
     if let Some(token) = token {
         command.arg("--header").arg(format!("Authorization: Bearer {token}"));
     }
