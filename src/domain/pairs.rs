@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn intervals_are_wilsons() {
-        // statsmodels 0.14: proportion_confint(wins, wins + losses, method="wilson")
+        // statsmodels 0.15: proportion_confint(wins, wins + losses, method="wilson")
         let rows = [
             (0, 0, None),
             (10, 0, Some((1.0, 0.722_467, 1.0))),

@@ -117,7 +117,12 @@ async fn keep_size(intake: &Intake, settings: &State) -> Result<(), Failure> {
         }
         intake.pruned[SIZE].fetch_add(rows, Ordering::Relaxed);
         let (size, max_size) = (intake.store.last_size(), settings.max_size);
-        tracing::warn!(rows, size, max_size, "the store is over state.max_size: the oldest events were removed");
+        tracing::warn!(
+            rows,
+            size,
+            max_size,
+            "the store is over state.max_size: the oldest events and kept exchanges were removed"
+        );
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
@@ -35,6 +35,11 @@ use crate::domain::fallback::{Cause, Situation};
 use crate::domain::metric::Values;
 use crate::live::Snapshot;
 use crate::sampling::CopyRequest;
+
+/// Fields that tell of how a request comes, which are not those of its copy: that has a body of known length,
+/// and no trailers.
+const FRAMING: [HeaderName; 5] =
+    [header::CONNECTION, header::CONTENT_LENGTH, header::TE, header::TRAILER, header::TRANSFER_ENCODING];
 
 /// The client is gone, or must go: the connection is closed without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -278,8 +283,7 @@ impl Exchange {
         if self.ledger.route().rewrite(Arm::Candidate).is_some_and(rewrites) {
             rewriting::become_json(&mut headers);
         }
-        for framing in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT, header::TE, header::TRAILER]
-        {
+        for framing in FRAMING {
             headers.remove(framing);
         }
         headers.insert(headers::X_POINTSMAN_SHADOW, HeaderValue::from_static("1"));

@@ -56,8 +56,9 @@ impl Exchange {
 
     fn specimen(&self, percent: f64) -> Option<Box<Specimen>> {
         let (route, id) = (self.ledger.route(), self.ledger.request().request_id.as_bytes());
-        let judge = route.judge.as_deref().filter(|judge| Purpose::Judge.draws(judge.share, id));
-        let samples = route.samples.as_deref().filter(|samples| Purpose::Samples.draws(samples.share, id));
+        let arm = self.ledger.decision.serve.index();
+        let judge = route.judge.as_deref().filter(|judge| Purpose::Judge.draws(judge.shares[arm], id));
+        let samples = route.samples.as_deref().filter(|samples| Purpose::Samples.draws(samples.shares[arm], id));
         let copy = if self.is_copied(percent) { self.copy() } else { None };
         let of_documents = judge.map(|judge| judge.max_body).max(samples.map(|samples| samples.max_body));
         let of_copy = copy.is_some().then(|| usize::try_from(route.fallback.replay_body).unwrap_or(usize::MAX));

@@ -126,3 +126,21 @@ fn streams_are_kept_as_lists_and_those_of_other_routes_are_not() {
     assert_eq!(rows[0]["response"], json!([{"password": "[redacted]", "n": 1}, {"n": 2}]));
     assert_eq!((rows.as_array().unwrap().len(), &rows[0]["request"]), (1, &Value::Null));
 }
+
+#[test]
+fn the_candidate_can_have_a_percentage_of_its_own() {
+    let upstream = Upstream::answering(|_| with_fields(200, "OK", "content-type: application/json\r\n", "{}"));
+    let both = "[routes.asked.samples]\npercent = 0\ncandidate_percent = 100\n";
+    let gateway = setup(&upstream, both)
+        .replacing(
+            "[backends.old]\nrespond = { body = \"old\" }",
+            &format!("[backends.old]\nurl = {:?}", upstream.url()),
+        )
+        .start();
+    for fields in [&[("x-user-id", "u")][..], &[]] {
+        assert_eq!(gateway.get("/asked", fields).text(), "{}");
+    }
+    await_count(&gateway, "done", 1.0);
+    let rows: Value = serde_json::from_str(&export(&gateway, "")).unwrap();
+    assert_eq!(rows.as_array().unwrap().iter().map(|row| row["served"].clone()).collect::<Vec<_>>(), ["candidate"]);
+}

@@ -336,6 +336,23 @@ fn a_judge_compares_pairs_in_an_order_that_is_drawn() {
 }
 
 #[test]
+fn only_trusted_peers_may_say_that_a_request_is_a_copy() {
+    for (trusted, expected) in [("127.0.0.0/8", Some("1")), ("10.0.0.0/8", None)] {
+        let (control, candidate) = (Upstream::saying("old"), Upstream::saying("new"));
+        let gateway = setup(&control.url(), &candidate.url(), "", "")
+            .top(&format!("listen.trusted_proxies = [{trusted:?}]"))
+            .start();
+        gateway.get("/", &[("x-pointsman-shadow", "1"), ("te", "trailers"), ("connection", "te")]).expect(200, "old");
+        assert_eq!(control.only_request().head.get("x-pointsman-shadow"), expected, "{trusted}");
+        if expected.is_none() {
+            await_drawn(&gateway, "done", 1.0);
+            let copy = candidate.only_request();
+            assert_eq!(["te", "connection"].map(|name| copy.head.get(name)), [None, None]);
+        }
+    }
+}
+
+#[test]
 fn without_a_copy_that_can_be_compared_control_is_judged_alone() {
     let (control, refusing) = (answering("from old"), Refusing::new());
     let judge = Upstream::answering(|seen| {

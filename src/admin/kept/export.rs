@@ -33,7 +33,7 @@ pub(in crate::admin) const MAX_EXPORTS: usize = 4;
 /// Events that are read at once.
 const PAGE: usize = 500;
 /// Kept exchanges that are read at once; each may have two bodies.
-const SAMPLES_PAGE: usize = 20;
+const SAMPLES_PAGE: usize = 8;
 /// For one page to be read, and for a client to take what waits for it; there is no bound on the whole.
 const IDLE: Duration = Duration::from_secs(60);
 

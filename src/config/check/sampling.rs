@@ -53,14 +53,14 @@ pub(super) fn judge(name: &str, view: &View<'_>) -> Option<Judge> {
 
 pub(super) fn judging(view: &View<'_>, names: &Names<'_>) -> Option<Judging> {
     let by = reference(view, "by", "judge", &names.judges);
-    let share = view.float("percent").and_then(Percent::new).map(Share::new);
+    let shares = shares(view);
     let parts = view.named("send");
     if parts.is_empty() || parts.len() > MAX_EXCERPTS {
         let help = format!("1 to {MAX_EXCERPTS}, for example answer = {{ response_json = \"/answer\" }}");
         view.error("send", format!("{} parts", parts.len()), help);
     }
     let send = super::all(parts.iter().map(|(name, view)| Some(((*name).into(), excerpts(view)?))));
-    Some(Judging { by: by?, share: share?, max_body: bytes(view, "max_body")?, send: send? })
+    Some(Judging { by: by?, shares: shares?, max_body: bytes(view, "max_body")?, send: send? })
 }
 
 /// A part, for each arm.
@@ -101,7 +101,7 @@ fn pointer(text: &str, report: impl FnOnce(String, String)) -> Option<Pointer> {
 }
 
 pub(super) fn samples(view: &View<'_>) -> Option<Samples> {
-    let share = view.float("percent").and_then(Percent::new).map(Share::new);
+    let shares = shares(view);
     let (max_body, keep) = (bytes(view, "max_body"), view.duration("keep"));
     let pointers = super::all(view.items("redact").into_iter().map(|node| {
         let report = |found, help| view.error_at(&node.origin, "redact", found, help);
@@ -111,7 +111,15 @@ pub(super) fn samples(view: &View<'_>) -> Option<Samples> {
     for key in ["redact", "redact_fields"].into_iter().filter(|key| view.items(key).len() > MAX_REDACTIONS) {
         view.error(key, format!("{} of them", view.items(key).len()), format!("at most {MAX_REDACTIONS}"));
     }
-    Some(Samples { share: share?, max_body: max_body?, keep: keep?, redaction: Redaction::new(pointers?, fields) })
+    Some(Samples { shares: shares?, max_body: max_body?, keep: keep?, redaction: Redaction::new(pointers?, fields) })
+}
+
+/// One percentage for both arms, or one for each.
+fn shares(view: &View<'_>) -> Option<[Share; 2]> {
+    let share = |key| view.float(key).and_then(Percent::new).map(Share::new);
+    let (common, candidate) = (share("percent")?, share("candidate_percent"));
+    let candidate = if view.is_typed("candidate_percent") { candidate? } else { common };
+    Some([common, candidate])
 }
 
 fn bytes(view: &View<'_>, key: &str) -> Option<usize> {

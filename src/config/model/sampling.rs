@@ -41,8 +41,8 @@ pub struct Judge {
 pub struct Judging {
     /// The judge.
     pub by: JudgeIndex,
-    /// How many of the requests.
-    pub share: Share,
+    /// How many of the requests, by `Arm::index` of who is to serve.
+    pub shares: [Share; 2],
     /// Exchanges with a larger body are not judged.
     pub max_body: usize,
     /// What is sent, by name.
@@ -79,8 +79,8 @@ pub enum Excerpt {
 /// `[routes.NAME.samples]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples {
-    /// How many of the requests.
-    pub share: Share,
+    /// How many of the requests, by `Arm::index` of who is to serve.
+    pub shares: [Share; 2],
     /// Exchanges with a larger body are not kept.
     pub max_body: usize,
     /// Older ones are forgotten.

@@ -29,6 +29,11 @@ const BUDGET: &[Key] = &[
 pub(super) const JUDGING: &[Key] = &[
     Key::new("by", reference("judges"), "The judge.").required(),
     Key::new("percent", PERCENT, "Percent of the requests, drawn by a hash of their ids.").required(),
+    Key::new(
+        "candidate_percent",
+        PERCENT,
+        "Instead, for requests that the candidate is to serve, which are often few.",
+    ),
     Key::new("max_body", BODY, "Exchanges with a larger body are not judged.").or("64KiB"),
     Key::new("send", Kind::Named(EXCERPT), "What the judge is sent, by name; nothing else leaves.").required(),
 ];
@@ -57,6 +62,11 @@ const ARM_EXCERPT: &[Key] = &[
 
 pub(super) const SAMPLES: &[Key] = &[
     Key::new("percent", PERCENT, "Percent of the requests, drawn by a hash of their ids.").required(),
+    Key::new(
+        "candidate_percent",
+        PERCENT,
+        "Instead, for requests that the candidate is to serve, which are often few.",
+    ),
     Key::new("max_body", BODY, "Exchanges with a larger body are not kept.").or("64KiB"),
     Key::new("keep", KEEP, "Older ones are forgotten.").or("7d"),
     Key::new("redact", Kind::List(&TEXT), "JSON pointers; what they point to in either body is not kept.").or("[]"),

@@ -394,7 +394,7 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_store_pruned_total",
-        help: "Events and entries of the history that were removed because of their age (state.keep_events), or \
+        help: "Events, kept exchanges and entries of the history that were removed because of their age (state.keep_events), or \
             because of the store's size (state.max_size).",
         kind: Counter,
         labels: &["cause"],
