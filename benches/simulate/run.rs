@@ -178,7 +178,7 @@ fn requests_apart(evidence: &RouteEvidence) -> Option<Estimate> {
 fn mismatch_of(counted: &[pointsman::domain::experiment::Counted<'_>], alarms: &mut Alarms) -> [f64; 2] {
     let (mut ln, mut seen) = (0.0, [0.0_f64; 2]);
     for of in counted {
-        let sampled = of.draw.users.sampled();
+        let sampled = of.sampled;
         ln += mismatch::evidence(sampled.assigned, of.draw.percent / 100.0).unwrap_or(0.0);
         (0..2).for_each(|arm| seen[arm] = seen[arm].max(sampled.assigned[arm]));
     }

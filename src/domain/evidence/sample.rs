@@ -161,7 +161,8 @@ impl UserSample {
                 sample.users.iter().filter(|(user, _)| **user <= smallest.threshold).map(|(user, arms)| (*user, *arms)),
             );
         }
-        users.sort_unstable_by_key(|(user, _)| *user);
+        // Each sample is in order already, which a stable sort makes use of.
+        users.sort_by_key(|(user, _)| *user);
         let each = users.chunk_by(|one, next| one.0 == next.0);
         let arms = each.map(|same| same.iter().fold(0, |all, (_, arms)| all | arms));
         (Sampled::count(arms), smallest.share())

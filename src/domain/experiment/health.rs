@@ -73,7 +73,7 @@ fn mismatched(counted: &[Counted<'_>]) -> Option<Finding> {
     let (mut assigned, mut measured) = (0.0, 0.0);
     let (mut seen, mut expected) = ([0.0; 2], [0.0; 2]);
     for of in counted {
-        let (Some(share), sampled) = (share(of), of.draw.users.sampled()) else { continue };
+        let (Some(share), sampled) = (share(of), of.sampled) else { continue };
         assigned += mismatch::evidence(sampled.assigned, share).unwrap_or(0.0);
         measured += mismatch::evidence(sampled.measured, share).unwrap_or(0.0);
         let all = sampled.assigned[0] + sampled.assigned[1];
@@ -107,7 +107,7 @@ fn mismatched(counted: &[Counted<'_>]) -> Option<Finding> {
 
 fn in_both(counted: &[Counted<'_>]) -> Option<Finding> {
     let worst = counted.iter().map(|of| {
-        let sampled = of.draw.users.sampled();
+        let sampled = of.sampled;
         sampled.both / (sampled.assigned[0] + sampled.assigned[1] - sampled.both).max(1.0)
     });
     let worst = worst.fold(0.0, f64::max);

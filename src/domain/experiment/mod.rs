@@ -17,7 +17,7 @@ pub mod report;
 pub mod words;
 
 use super::Arm;
-use super::evidence::{Draw, Measured, RouteEvidence, Stratum};
+use super::evidence::{Draw, Measured, RouteEvidence, Sampled, Stratum};
 use super::metric::{Better, Kind};
 use super::phase::Phase;
 use super::series::Seconds;
@@ -136,6 +136,8 @@ pub struct Counted<'a> {
     pub stratum: Stratum,
     /// What was drawn in it.
     pub draw: &'a Draw,
+    /// Its users, as tests count them.
+    pub sampled: Sampled,
 }
 
 /// The phases and strata that count, in the order in which they began.
@@ -146,7 +148,7 @@ pub fn counted<'a>(evidence: &'a RouteEvidence, settings: &Settings) -> Vec<Coun
     };
     let draws = evidence.draws().filter(|(_, draw)| within(draw));
     let mut counted: Vec<Counted<'a>> =
-        draws.map(|((phase, stratum), draw)| Counted { phase, stratum, draw }).collect();
+        draws.map(|((phase, stratum), draw)| Counted { phase, stratum, draw, sampled: draw.users.sampled() }).collect();
     counted.sort_by_key(|counted| (counted.draw.first, counted.phase, counted.stratum));
     counted
 }

@@ -1,8 +1,8 @@
 //! Quantiles of times of both arms, within strata, joined as strata are.
 
 use super::super::evidence::{Cell, RouteEvidence};
-use super::super::sketch::Sketch;
-use super::super::statistics::{Estimate, quantile};
+use super::super::statistics::Estimate;
+use super::super::statistics::quantile::Clustered;
 use super::combine::cell;
 use super::report::{Difference, QuantileReport, Range};
 use super::{ARMS, Counted, Metric};
@@ -19,17 +19,17 @@ pub(super) fn of(
 ) -> Vec<QuantileReport> {
     let Some(term) = metric.times else { return Vec::new() };
     let times = |of: &Counted<'_>, arm| cell(evidence, of, arm, term).map_or(&[][..], Cell::times_by_bucket);
-    let by_stratum: Vec<[&[Sketch]; 2]> = counted.iter().map(|of| ARMS.map(|arm| times(of, arm))).collect();
+    let by_stratum: Vec<[Clustered<'_>; 2]> =
+        counted.iter().map(|of| ARMS.map(|arm| Clustered::new(times(of, arm)))).collect();
     QUANTILES.into_iter().filter_map(|q| joined(q, term.scale, &by_stratum, alpha)).collect()
 }
 
-fn joined(q: f64, scale: f64, by_stratum: &[[&[Sketch]; 2]], alpha: f64) -> Option<QuantileReport> {
+fn joined(q: f64, scale: f64, by_stratum: &[[Clustered<'_>; 2]], alpha: f64) -> Option<QuantileReport> {
     let found: Vec<(f64, Estimate, Estimate)> = by_stratum
         .iter()
         .filter_map(|[control, candidate]| {
-            let (c, t) = (quantile::quantile(control, q).ok()?, quantile::quantile(candidate, q).ok()?);
-            let count = |clusters: &[Sketch]| clusters.iter().map(|one| one.count() as f64).sum::<f64>();
-            let (cn, tn) = (count(control), count(candidate));
+            let (c, t) = (control.quantile(q).ok()?, candidate.quantile(q).ok()?);
+            let (cn, tn) = (control.count(), candidate.count());
             Some((cn / (cn + tn) * tn, c, t))
         })
         .collect();

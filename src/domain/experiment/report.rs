@@ -389,7 +389,7 @@ fn arm_report(evidence: &RouteEvidence, counted: &[Counted<'_>], arm: Arm, users
 }
 
 fn stratum_report(of: &Counted<'_>, question: Question<'_>) -> StratumReport {
-    let users = of.draw.users.users();
+    let share = of.draw.users.share();
     StratumReport {
         phase: of.phase.to_string(),
         stratum: of.stratum.name(),
@@ -397,6 +397,6 @@ fn stratum_report(of: &Counted<'_>, question: Question<'_>) -> StratumReport {
         first: Timestamp::from_second(of.draw.first).ok(),
         last: Timestamp::from_second(of.draw.last).ok(),
         current: question.current == Some(of.phase),
-        users: users.only.map(|only| only + users.both),
+        users: of.sampled.assigned.map(|users| users / share),
     }
 }
