@@ -95,7 +95,7 @@ impl Memory {
         let gates = gates.map(|gate| (gate.text.to_string(), gate_finding(place, gate, rollout, active, settling)));
         let gates = gates.collect();
         self.rings.retain(|name, _| route.guards.iter().any(|guard| guard.name == *name));
-        let observed = Observed { elapsed, requests, users, phase, gates, guards, catastrophe: None };
+        let observed = Observed { elapsed, requests, users, phase, gates, guards, catastrophe: None, stuck: None };
         Seen { observed, baselines }
     }
 

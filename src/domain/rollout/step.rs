@@ -36,6 +36,8 @@ pub struct Observed {
     pub guards: Vec<Watched>,
     /// Many failed attempts in few, while control is fine; with its figures.
     pub catastrophe: Option<String>,
+    /// Why a stage cannot end now although it has passed: what comes next cannot be kept.
+    pub stuck: Option<String>,
 }
 
 /// What may move a rollout.

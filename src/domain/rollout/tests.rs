@@ -398,6 +398,34 @@ enum Happening {
     Edit(usize, f64),
 }
 
+#[test]
+fn what_cannot_be_kept_waits_and_guards_go_on() {
+    let mut drive = Drive::new(usual());
+    drive.say("start");
+    drive.pass(10);
+    assert_eq!(drive.rollout.state.stage(), Some(1));
+    drive.pass(19);
+    let stuck = || Observed { stuck: Some("the disk is full".to_owned()), ..Observed::default() };
+    drive.guards = vec![guard("errors", Action::Rollback, 3, Verdict::Holds)];
+    for second in 0..4 {
+        assert_eq!(drive.rollout.state.stage(), Some(1), "{second}");
+        assert!(!drive.rollout.is_rolled_back(), "{second}");
+        drive.tick(stuck());
+        if second < 3 {
+            assert_eq!(drive.report.waits.last().unwrap().what, "the disk is full");
+        }
+    }
+    assert!(drive.rollout.is_rolled_back(), "its time has passed");
+    drive.guards.clear();
+    drive.say("restart");
+    drive.pass(9);
+    drive.tick(stuck());
+    drive.tick(stuck());
+    assert_eq!(drive.rollout.state.stage(), Some(0));
+    drive.pass(1);
+    assert_eq!(drive.rollout.state.stage(), Some(1), "it is kept again");
+}
+
 fn happening() -> impl Strategy<Value = Happening> {
     let words = [
         "start",
