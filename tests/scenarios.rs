@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! load FILE ROUTE [NAME=VALUE ...]      the file, with these variables
-//! edit "OLD" "NEW"                      in the file
+//! edit `OLD` `NEW`                      in the file
 //! say VERB [STAGE] "REASON"             an operator's command
 //! pass TIME                             `5m`, `2h`, `7d`
 //! candidate FIGURE QUANTITY of SAMPLES  as a condition calls it: `candidate error_rate 7% of 200`
@@ -111,7 +111,9 @@ fn words(line: &str) -> Vec<String> {
     if line.starts_with('#') {
         return Vec::new();
     }
-    let quoted = line.split('"').enumerate();
+    // What is edited may hold quotes itself.
+    let quote = if line.starts_with("edit ") { '`' } else { '"' };
+    let quoted = line.split(quote).enumerate();
     let parts = quoted.flat_map(|(index, part)| {
         let is_quoted = index % 2 == 1;
         let split: Vec<&str> = if is_quoted { vec![part] } else { part.split_whitespace().collect() };
@@ -345,12 +347,9 @@ impl Scene {
     }
 
     fn step(&mut self, plan: &Plan, event: Event<'_>) -> Reply {
-        let is_tick = matches!(event, Event::Tick(_));
         let outcome = step(self.rollout.clone(), plan, &self.ground, event, self.now.as_secs() as i64);
         self.rollout = outcome.rollout;
-        if is_tick {
-            self.report = outcome.report;
-        }
+        self.report = outcome.report;
         for effect in outcome.effects {
             let text = match effect {
                 Effect::Moved(moved) => {

@@ -108,9 +108,11 @@ impl Memory {
         baselines: &mut Vec<(String, Reading)>,
     ) -> Finding {
         let look = place.look();
+        let is_new = !rollout.phases.contains(&look.phase.0);
         let figures = |figure: &_| -> Figures {
             let ring = self.rings.entry(guard.name.clone()).or_default();
-            let (tally, hours, is_partial) = ring.slide(look.phase, look.tally(figure), guard.window, place.now);
+            let (tally, hours, is_partial) =
+                ring.slide((look.phase, is_new), look.tally(figure), guard.window, place.now);
             let frozen = match guard.baseline {
                 Baseline::Live => None,
                 Baseline::Frozen => rollout.baselines.get(&*guard.name).copied(),

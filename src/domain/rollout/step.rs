@@ -190,6 +190,10 @@ impl Walk<'_> {
             self.rollout.entry = self.rollout.entry.saturating_add(1);
             self.rollout.clocks.clear();
         }
+        if matches!(self.rollout.state, State::Completed(_)) {
+            // Nobody looks any more.
+            guards::resolve(self, |_| true);
+        }
         let note = Note { actor: actor.to_owned(), reason: reason.to_owned(), at: self.now };
         self.rollout.note = note.clone();
         let to = self.described();
