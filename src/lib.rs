@@ -18,8 +18,8 @@
 //! | [`clock`] | the only reader of the time |
 //!
 //! ARCHITECTURE.md tells who may import whom and why; `tests/architecture.rs` checks it. Invariants, all
-//! about absence: no request that is passed on waits for anything but its backends; nobody but the reload path publishes a
-//! snapshot, and a request loads exactly one; nothing outside [`clock`] asks the time.
+//! about absence: no request that is passed on waits for anything but its backends; only `live` publishes a
+//! snapshot, for the reload path and the walker of rollouts, and a request loads exactly one; nothing outside [`clock`] asks the time.
 
 pub mod admin;
 pub mod alerts;

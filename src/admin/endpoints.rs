@@ -173,8 +173,10 @@ fn acting() -> Vec<Endpoint> {
             .takes(of::<rollout::Wanted>, body::MAX_BODY)
             .gives(Answer::json::<rollout::Told>("What came of it."))
             .refuses(&[
+                Problem::Invalid(String::new()),
                 Problem::UnknownRoute(String::new()),
-                Problem::NoSources,
+                Problem::RolloutRefused(String::new(), Box::default()),
+                Problem::RolloutConflict(Box::default()),
                 Problem::RolloutUnstored(String::new()),
             ]),
         Endpoint::new(Method::POST, "/-/reload", "reload", "Reads the configuration again.", |_, m| {

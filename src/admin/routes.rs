@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::model::{Match, MissingKey, Pricing, Route, Source};
 use crate::config::phase::{Parts, parts};
 use crate::controller::RouteSummary;
+use crate::controller::rollout::View as Rollout;
 use crate::controller::windows::SHOWN;
 use crate::domain::Arm;
 use crate::domain::breaker::{Millis, Position};
@@ -47,6 +48,8 @@ pub(super) struct RouteView {
     quality_gate: Option<GateView>,
     /// `null` without copies.
     shadow: Option<ShadowView>,
+    /// Where its rollout stands; `null` before that was first looked at.
+    rollout: Option<Rollout>,
     /// Hashes of what begins a phase when it changes.
     phase: Parts,
     totals: Totals,
@@ -190,6 +193,7 @@ fn view(console: &Console, snapshot: &Snapshot, route: &Route, state: &RouteStat
             position: state.gate(),
         }),
         shadow: shadows::view(console, state, parts(snapshot.config(), route).phase()),
+        rollout: console.rollouts.view(&route.name),
         phase: parts(snapshot.config(), route),
         totals: Totals::from(&totals),
         recent: Recent { window_seconds: SHOWN.as_secs(), arms: console.windows.summary(state.id) },

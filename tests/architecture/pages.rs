@@ -18,6 +18,7 @@ const PAGES: &[&str] = &[
     "docs/rewriting.md",
     "docs/events.md",
     "docs/traffic.md",
+    "docs/rollouts.md",
 ];
 
 /// Variables that the README's examples take from the environment.
@@ -72,7 +73,13 @@ fn every_example_of_the_pages_loads() {
     let (_, route) = blocks(&read("README.md"), "toml").remove(0);
     let environment: BTreeMap<String, String> =
         ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    for (page, least) in [("docs/events.md", 2), ("docs/alerts.md", 1), ("docs/judge.md", 2), ("docs/shadow.md", 2)] {
+    for (page, least) in [
+        ("docs/events.md", 2),
+        ("docs/alerts.md", 1),
+        ("docs/judge.md", 2),
+        ("docs/shadow.md", 2),
+        ("docs/rollouts.md", 2),
+    ] {
         let examples = blocks(&read(page), "toml");
         assert!(examples.len() >= least, "{page}");
         for (line, example) in examples {

@@ -18,6 +18,7 @@ mod bad_input;
 mod bodies;
 mod body_attributes;
 mod commands;
+mod crashes;
 mod deciding;
 mod events;
 mod experiments;

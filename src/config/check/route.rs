@@ -44,8 +44,8 @@ pub(super) fn route(
     let guards = guard::all(view, metrics);
     let plan = rollout.as_ref().map(|rollout| &rollout.plan);
     let policy = policy::of(name, view, candidate_off, split_by, targeting, plan).map(Arc::new);
-    if let (Some(rollout), Some(guards), Some(policy)) = (&rollout, &guards, &policy) {
-        rollout::nobody_to_compare(view, rollout, guards, policy.holdout.is_some());
+    if let (Some(rollout), Some(guards)) = (&rollout, &guards) {
+        rollout::nobody_to_compare(view, rollout, guards);
     }
     let override_header = view.optional_table("override").map(|view| override_of(&view));
     let pin = view.optional_table("pin").map(|view| pin(name, &view, names, conditions));

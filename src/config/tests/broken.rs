@@ -3,7 +3,7 @@
 use super::*;
 
 /// Rows of lines, each put into a file that is right otherwise.
-fn messages(rows: &[(&str, &str)], file: impl Fn(&str) -> String) -> String {
+pub(super) fn messages(rows: &[(&str, &str)], file: impl Fn(&str) -> String) -> String {
     let row = |(name, lines): &(&str, &str)| format!("# {name}\n\n{}", bad(&file(lines), &[]));
     rows.iter().map(row).collect()
 }
@@ -215,9 +215,9 @@ fn routes() {
         ("match without path", "host = \"a\"\nmethods = [\"GET\"]\ncontrol = \"a\"\ncandidate = \"b\"\n"),
         ("percent", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = 101 }\n"),
         ("not a number", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = nan }\n"),
-        ("stages come later", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = 1, stages = [] }\n"),
+        ("percent and an empty plan", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = 1, stages = [] }\n"),
         (
-            "guards come later, a rule has a name and a condition",
+            "a rule has a name and a condition",
             "control = \"a\"\ncandidate = \"b\"\nguards = {}\n[[routes.r.rules]]\nserve = \"control\"\n",
         ),
         (

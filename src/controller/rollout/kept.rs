@@ -8,7 +8,6 @@ use serde_json::json;
 use super::STORE_TIMEOUT;
 use crate::clock;
 use crate::domain::rollout::{Effect, Ground, Plan, Rollout};
-use crate::domain::series::Seconds;
 use crate::store::{Attached, Entry, Failure, StateChange, Store as _};
 
 /// The part of the ground that names the arms.
@@ -25,8 +24,8 @@ pub(super) struct Kept {
 pub(super) struct Known {
     /// `None` until the store has told.
     rollout: Option<Rollout>,
-    /// As it was before the last change, to take that back.
-    before: Option<Rollout>,
+    /// As it was before the last change, and why it was not known then, to take that back.
+    before: Option<(Option<Rollout>, Option<String>)>,
     /// The version that is stored.
     version: u64,
     /// What the history is to say.
@@ -61,28 +60,20 @@ impl Known {
         self.version
     }
 
-    /// Replaces what cannot be read, because somebody said so.
-    pub(super) fn begin_anew(&mut self, plan: &Plan, ground: Ground, now: Seconds) {
-        if self.trouble.is_some() {
-            self.rollout = Some(Rollout::new(plan, ground, now));
-            self.trouble = None;
-        }
-    }
-
-    /// Takes a change over, which may be taken back.
+    /// Takes a change over, which may be taken back. It replaces what could not be read.
     pub(super) fn put(&mut self, rollout: Rollout, entries: Vec<Entry>, reversible: bool) {
         self.added = entries.len();
         self.waiting.extend(entries);
         let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
         self.waiting.drain(..surplus);
-        let before = self.rollout.replace(rollout);
-        self.before = before.filter(|_| reversible);
+        let before = (self.rollout.replace(rollout), self.trouble.take());
+        self.before = reversible.then_some(before);
     }
 
     /// As if the last change had not been.
     pub(super) fn take_back(&mut self) {
-        if let Some(before) = self.before.take() {
-            self.rollout = Some(before);
+        if let Some((rollout, trouble)) = self.before.take() {
+            (self.rollout, self.trouble) = (rollout, trouble);
             let kept = self.waiting.len().saturating_sub(self.added);
             self.waiting.truncate(kept);
         }

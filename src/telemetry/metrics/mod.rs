@@ -8,6 +8,7 @@ mod beside;
 mod families;
 mod observation;
 mod read;
+mod rollout;
 mod sampled;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::alerts::Alerts;
+use crate::controller::rollout::Rollouts;
 use crate::events::Intake;
 use crate::live::Live;
 use crate::measure::counters::HistogramTotals;
@@ -156,8 +158,14 @@ impl Family {
 ///
 /// # Errors
 /// When the encoder refuses a family, which a test of all families rules out.
-pub fn render(live: &Live, intake: &Intake, alerts: &Alerts, access_dropped: u64) -> prometheus::Result<String> {
-    let observation = Observation::of(live, intake, alerts, access_dropped);
+pub fn render(
+    live: &Live,
+    intake: &Intake,
+    alerts: &Alerts,
+    rollouts: &Rollouts,
+    access_dropped: u64,
+) -> prometheus::Result<String> {
+    let observation = Observation::of(live, intake, alerts, rollouts, access_dropped);
     let families: Vec<_> = families().filter_map(|family| family.observe(&observation)).collect();
     TextEncoder::new().encode_to_string(&families)
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 use super::*;
 use crate::alerts::{Seen, WebhookStatus};
 use crate::config;
+use crate::controller::rollout::{GuardView, View};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
+use crate::domain::guard::{Action, Finding, Verdict};
 use crate::domain::pairs::Preference;
 use crate::domain::reading::{Tokens, Unread};
 use crate::domain::sampling::{Fate, Purpose};
@@ -98,7 +100,18 @@ fn text() -> String {
         error: None,
     };
     let alerts = Alerts::showing(Seen { webhooks: vec![webhook], ..Seen::default() });
-    render(&live, &intake, &alerts, 7).unwrap()
+    let finding = Finding { verdict: Verdict::Fails, found: Some(0.01), limit: Some(0.05), samples: 200.0 };
+    let guard = GuardView {
+        name: "errors".to_owned(),
+        when: "error_rate > 5%".to_owned(),
+        then: Action::Rollback,
+        finding,
+        breached_seconds: 0.0,
+        for_seconds: 60.0,
+    };
+    let (route, state) = ("answers".to_owned(), "held".to_owned());
+    let rollouts = Rollouts::showing(View { route, state, guards: vec![guard], ..View::default() });
+    render(&live, &intake, &alerts, &rollouts, 7).unwrap()
 }
 
 #[test]
@@ -140,6 +153,11 @@ fn values_are_those_of_the_gateway() {
         r#"pointsman_answers_unread_total{route="answers",arm="candidate",reason="truncated"} 2"#,
         r#"pointsman_budget_used_ratio{backend="new"} 0.25"#,
         r#"pointsman_rollout_percent{route="answers"} 25"#,
+        r#"pointsman_rollout_state{route="answers",state="held"} 1"#,
+        r#"pointsman_rollout_state{route="answers",state="running"} 0"#,
+        r#"pointsman_rollout_state{route="answers",state="state_unknown"} 0"#,
+        r#"pointsman_guard_state{route="answers",guard="errors",verdict="fails"} 1"#,
+        r#"pointsman_guard_state{route="answers",guard="errors",verdict="holds"} 0"#,
         r#"pointsman_effective_percent{route="answers"} 100"#,
         r#"pointsman_quality_gate_open{route="answers"} 1"#,
         r#"pointsman_breaker_state{backend="new"} 0"#,
