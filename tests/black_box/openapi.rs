@@ -162,7 +162,7 @@ fn every_answer_has_the_told_shape() {
     let gateway = rich().start();
     let lines = exercised(&gateway);
     let context = json!({"context": {"targetingKey": "u", "user": {"tier": "premium"}}}).to_string();
-    let rows: [(&str, &str, &str, &str, &str); 46] = [
+    let rows: [(&str, &str, &str, &str, &str); 50] = [
         ("GET", "/livez", "", "", ""),
         ("GET", "/readyz", "", "", ""),
         ("GET", "/healthz", "", "", ""),
@@ -172,6 +172,10 @@ fn every_answer_has_the_told_shape() {
         ("GET", "/api/v1/routes/{route}", "rich", "", ""),
         ("GET", "/api/v1/routes/{route}", "flag", "", ""),
         ("GET", "/api/v1/routes/{route}", "nobody", "", ""),
+        ("GET", "/api/v1/routes/{route}/experiment", "all", "", ""),
+        ("GET", "/api/v1/routes/{route}/experiment", "nobody", "", ""),
+        ("GET", "/api/v1/routes/{route}/assignments", "all", "", ""),
+        ("GET", "/api/v1/routes/{route}/assignments", "nobody", "", ""),
         ("GET", "/api/v1/stats", "", "", ""),
         ("GET", "/api/v1/stats", "", "window=-1s", ""),
         ("GET", "/api/v1/stats", "", "route=nobody", ""),
