@@ -172,7 +172,7 @@ fn every_answer_has_the_told_shape() {
         "\"verb\": \"rollback\", \"dry_run\": true",
     ]
     .map(told);
-    let rows: [(&str, &str, &str, &str, &str); 55] = [
+    let rows: [(&str, &str, &str, &str, &str); 59] = [
         ("GET", "/livez", "", "", ""),
         ("GET", "/readyz", "", "", ""),
         ("GET", "/healthz", "", "", ""),
@@ -191,6 +191,10 @@ fn every_answer_has_the_told_shape() {
         ("POST", "/api/v1/routes/{route}/rollout", "staged", "", &dry),
         ("POST", "/api/v1/routes/{route}/rollout", "staged", "", "{}"),
         ("POST", "/api/v1/routes/{route}/rollout", "nobody", "", &start),
+        ("GET", "/api/v1/routes/{route}/experiment", "all", "", ""),
+        ("GET", "/api/v1/routes/{route}/experiment", "nobody", "", ""),
+        ("GET", "/api/v1/routes/{route}/assignments", "all", "", ""),
+        ("GET", "/api/v1/routes/{route}/assignments", "nobody", "", ""),
         ("GET", "/api/v1/stats", "", "", ""),
         ("GET", "/api/v1/stats", "", "window=-1s", ""),
         ("GET", "/api/v1/stats", "", "route=nobody", ""),
