@@ -21,3 +21,6 @@ mod world;
 pub use recording::{Recorded, Recording};
 pub use run::{Course, Courses, End, Moment, Pace, Subject, Traffic, median, run};
 pub use world::{Crowd, Made, Nature, World};
+
+#[cfg(test)]
+mod tests;
