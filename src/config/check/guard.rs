@@ -4,18 +4,13 @@ use crate::config::model::{Asks, Baseline, Condition, Figure, Guard, Metric, Met
 use crate::config::node::{Node, Origin};
 use crate::config::report::did_you_mean;
 use crate::config::view::View;
-use crate::domain::guard::{self, Action, Against, Comparison, Expression, Limit, Mistake, Quantity, Statistic, Unit};
+use crate::domain::guard::{
+    self, Action, Against, CALLED, Comparison, Expression, Limit, Mistake, Quantity, Statistic, Unit,
+};
 use crate::domain::metric::{BuiltIn, Kind};
 
 /// Guards of a route.
 const MAX_GUARDS: usize = 50;
-
-/// What conditions may call the gateway's own metrics, beside their names: health goes by attempts.
-const CALLED: [(&str, BuiltIn, Option<Statistic>); 3] = [
-    ("error_rate", BuiltIn::AttemptErrors, Some(Statistic::Rate)),
-    ("fallback_rate", BuiltIn::Fallbacks, Some(Statistic::Rate)),
-    ("latency", BuiltIn::AttemptLatency, None),
-];
 
 /// The guards of a route, in the order of their names.
 pub(super) fn all(view: &View<'_>, metrics: &[Metric]) -> Option<Vec<Guard>> {
