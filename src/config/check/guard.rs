@@ -109,16 +109,16 @@ fn test(view: &View<'_>, condition: &Condition, metrics: &[Metric]) -> Option<Te
     }
 }
 
-/// The conditions of a stage.
-pub(super) fn gates(view: &View<'_>, metrics: &[Metric]) -> Option<Vec<Condition>> {
-    super::all(view.items("pass").into_iter().map(|node| {
-        let condition = condition(view, "pass", node, metrics)?;
+/// A list of conditions that must hold: of a stage, or for shipping.
+pub(super) fn gates(view: &View<'_>, key: &str, metrics: &[Metric]) -> Option<Vec<Condition>> {
+    super::all(view.items(key).into_iter().map(|node| {
+        let condition = condition(view, key, node, metrics)?;
         let figure = condition.figure();
         let has_test = figure.is_none_or(|figure| {
             figure.confidence.is_none() || matches!(figure.statistic, Statistic::Rate | Statistic::Mean)
         });
         if !has_test {
-            view.error_at(&node.origin, "pass", "`at` with a statistic that has no test", "rates and means have one");
+            view.error_at(&node.origin, key, "`at` with a statistic that has no test", "rates and means have one");
         }
         has_test.then_some(condition)
     }))
