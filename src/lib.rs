@@ -10,6 +10,7 @@
 //! | [`proxy`] | the data plane |
 //! | [`measure`], [`controller`] | what workers record, and the slow loop that judges it |
 //! | [`events`] | takes events in, attributes them to arms, keeps the store within its bounds |
+//! | [`sampling`] | sampled exchanges: judged, and kept for people |
 //! | [`store`] | events, evidence, states and history: what outlives the process |
 //! | [`alerts`] | who is told of what, by webhook |
 //! | [`telemetry`], [`admin`] | what the gateway tells, and who may ask and change |
@@ -33,6 +34,7 @@ pub mod jwt;
 pub mod live;
 pub mod measure;
 pub mod proxy;
+pub mod sampling;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

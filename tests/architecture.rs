@@ -49,8 +49,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("measure", &["domain", "jwt"]),
     (
         "proxy",
-        &["clock", "config::model", "domain", "events", "jwt", "live", "measure", "telemetry::access", "upstream"],
+        &[
+            "clock",
+            "config::model",
+            "domain",
+            "events",
+            "jwt",
+            "live",
+            "measure",
+            "sampling",
+            "telemetry::access",
+            "upstream",
+        ],
     ),
+    ("sampling", &["clock", "config::model", "domain", "live", "store", "upstream"]),
     ("store", &["domain"]),
     (
         "telemetry",

@@ -49,6 +49,7 @@ struct Route {
     percent: f64,
     effective_percent: Option<f64>,
     quality_gate: Option<Gate>,
+    shadow: Option<Shadow>,
     rollout: Option<View>,
     recent: Recent,
 }
@@ -68,6 +69,28 @@ struct Policy {
 #[derive(Debug, Deserialize)]
 struct Gate {
     position: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Shadow {
+    percent: f64,
+    copies: u64,
+    pairs: Pairs,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pairs {
+    wins: u64,
+    losses: u64,
+    ties: u64,
+    win_rate: Option<WinRate>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WinRate {
+    rate: f64,
+    low: f64,
+    high: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -149,6 +172,9 @@ fn candidate(route: &Route) -> Vec<String> {
     if let Some(gate) = &route.quality_gate {
         state += &format!(", gate {}", gate.position);
     }
+    if let Some(shadow) = &route.shadow {
+        state += &format!(", shadow {} % ({} copies{})", shadow.percent, shadow.copies, won(&shadow.pairs));
+    }
     if !route.policy.enabled {
         state += ", disabled";
     }
@@ -156,6 +182,14 @@ fn candidate(route: &Route) -> Vec<String> {
         state += &format!(", forced to {arm}");
     }
     row(route, "candidate", &route.candidate, &route.recent.candidate, percent, state)
+}
+
+/// Wins among the pairs that a judge told apart, with their 95 % interval.
+fn won(Pairs { wins, losses, ties, win_rate }: &Pairs) -> String {
+    let Some(WinRate { rate, low, high }) = win_rate else { return String::new() };
+    let percent = |share: f64| share * 100.0;
+    let (rate, low, high) = (percent(*rate), percent(*low), percent(*high));
+    format!("; wins {rate:.0} % ({low:.0} to {high:.0}) of {}, {ties} ties", wins + losses)
 }
 
 /// What a flag without a backend has is nothing that could break.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::by_route::ByRoute;
-use super::rollout::Recent;
 use crate::config::model::MetricIndex;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::Millis;
 use crate::domain::quality::{self, Gate, Position};
+use crate::domain::rollout::Recent;
 use crate::domain::sketch::Sketch;
 use crate::domain::window::{Mean, Mergeable, Window};
 use crate::measure::{Attempt, Record};
@@ -120,6 +120,18 @@ impl Windows {
         windows.arms[record.served.index()].at(record.at).requests += 1;
         for attempt in record.attempts.iter().flatten() {
             windows.attempt(attempt, record.at);
+        }
+    }
+
+    pub(super) fn score(&mut self, route: u32, scores: &[(MetricIndex, f64)], age: Duration, now: Millis) {
+        let Some(windows) = self.routes.get_mut(route) else { return };
+        let Some((metric, settings, gate)) = &mut windows.gate else { return };
+        if age > settings.window {
+            return;
+        }
+        for (_, score) in scores.iter().filter(|(of, _)| of == metric) {
+            gate.record(*score, now);
+            windows.arms[Arm::Candidate.index()].at(now).score.add(*score);
         }
     }
 

@@ -190,6 +190,15 @@ impl BuiltIn {
     }
 }
 
+/// A metric that a condition or another metric refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricRef {
+    /// One of the file, by its place there.
+    Own(usize),
+    /// One of the gateway.
+    BuiltIn(BuiltIn),
+}
+
 /// What a language model's answer tells of its own use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Usage {

@@ -172,7 +172,7 @@ fn every_answer_has_the_told_shape() {
         "\"verb\": \"rollback\", \"dry_run\": true",
     ]
     .map(told);
-    let rows: [(&str, &str, &str, &str, &str); 55] = [
+    let rows: [(&str, &str, &str, &str, &str); 59] = [
         ("GET", "/livez", "", "", ""),
         ("GET", "/readyz", "", "", ""),
         ("GET", "/healthz", "", "", ""),
@@ -191,6 +191,10 @@ fn every_answer_has_the_told_shape() {
         ("POST", "/api/v1/routes/{route}/rollout", "staged", "", &dry),
         ("POST", "/api/v1/routes/{route}/rollout", "staged", "", "{}"),
         ("POST", "/api/v1/routes/{route}/rollout", "nobody", "", &start),
+        ("GET", "/api/v1/routes/{route}/experiment", "all", "", ""),
+        ("GET", "/api/v1/routes/{route}/experiment", "nobody", "", ""),
+        ("GET", "/api/v1/routes/{route}/assignments", "all", "", ""),
+        ("GET", "/api/v1/routes/{route}/assignments", "nobody", "", ""),
         ("GET", "/api/v1/stats", "", "", ""),
         ("GET", "/api/v1/stats", "", "window=-1s", ""),
         ("GET", "/api/v1/stats", "", "route=nobody", ""),
@@ -292,7 +296,13 @@ fn schemathesis(gateway: &Gateway, token: Option<&str>) {
     let mut command = Command::new(program);
     let folder = gateway.beside("schemathesis");
     std::fs::create_dir_all(&folder).unwrap();
-    command.arg("run").arg(format!("{}/openapi.json", gateway.admin_url())).args(BOUNDS);
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/schemathesis.toml");
+    command
+        .arg("--config-file")
+        .arg(config)
+        .arg("run")
+        .arg(format!("{}/openapi.json", gateway.admin_url()))
+        .args(BOUNDS);
     if let Some(token) = token {
         command.arg("--header").arg(format!("Authorization: Bearer {token}"));
     }

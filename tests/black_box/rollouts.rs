@@ -114,6 +114,26 @@ fn a_rollback_is_at_once_and_outlives_restart_edit_and_force() {
     eventually("the edit runs", || (get(&gateway, "/api/v1/config")["generation"].as_u64()? > 2).then_some(()));
     assert_eq!(served(&gateway, 20), (0, 20), "the latch beats force");
     assert_eq!(gateway.get("/", &[("x-user-id", "u1")]).get("x-pointsman-reason"), Some("rolled_back"));
+    let renamed = format!(
+        "[backends.control]\nurl = {:?}\n[backends.candidate]\nurl = {:?}\n[routes.renamed]\npath = \"/\"\ncontrol = \"control\"\n\
+         candidate = \"candidate\"\nrollout.percent = 100\n",
+        control.url(),
+        candidate.url()
+    );
+    let keys = "[contexts.user]\nkey = [{ header = \"x-user-id\" }]";
+    gateway.rewrite(&Setup::new(renamed).top("state.store = \"sqlite:pointsman.db\"").with(TOKENS).with(keys));
+    eventually("another name", || {
+        let found = get(&gateway, "/api/v1/routes");
+        (found["routes"][0]["name"] == "renamed").then_some(())
+    });
+    eventually("the latch under another name", || {
+        let answer = ask(&gateway, "board", "GET", "/api/v1/routes/renamed/rollout", "");
+        answer.text().contains("route all was rolled back").then_some(())
+    });
+    assert_eq!(served(&gateway, 20), (0, 20));
+    gateway.rewrite(&setup(&control, &candidate, "rollout.percent = 100"));
+    eventually("the old name", || (get(&gateway, "/api/v1/routes")["routes"][0]["name"] == "all").then_some(()));
+    await_state(&gateway, "rolled_back -");
     assert_eq!(say(&gateway, "restart", json!({})).0, 200);
     assert_eq!(served(&gateway, 10), (10, 0));
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::MetricIndex;
-use crate::domain::metric::{Better, BuiltIn, Kind, Usage};
+pub use crate::domain::metric::MetricRef;
+use crate::domain::metric::{Better, Kind, Usage};
 use crate::domain::pointer::Pointer;
 
 /// `[metrics.NAME]`.
@@ -51,13 +51,4 @@ pub struct EventSource {
     pub value: Option<Pointer>,
     /// Fields of the data, and what they must be.
     pub filter: Vec<(Box<str>, serde_json::Value)>,
-}
-
-/// A metric that another one refers to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricRef {
-    /// One of the file.
-    Own(MetricIndex),
-    /// One of the gateway.
-    BuiltIn(BuiltIn),
 }

@@ -10,6 +10,8 @@ use crate::clock;
 use crate::domain::rollout::{Effect, Ground, Plan, Rollout};
 use crate::store::{Attached, Entry, Failure, StateChange, Store as _};
 
+/// The part of the ground that names the arms.
+pub(super) const ARMS: &str = "arms";
 /// Entries that wait for a store that fails; the oldest go first.
 const MAX_WAITING: usize = 256;
 
@@ -97,12 +99,24 @@ impl Kept {
     }
 
     /// Reads the rollout of a route; a new one begins where nothing is stored.
-    pub(super) async fn read(&self, name: &str, plan: &Plan, ground: &Ground) -> Result<Known, String> {
+    pub(super) async fn read(
+        &self,
+        name: &str,
+        plan: &Plan,
+        ground: &Ground,
+        is_named: impl Fn(&str) -> bool,
+    ) -> Result<Known, String> {
         let found = bounded(self.store.state(name)).await.map_err(|failure| failure.to_string())?;
         let mut known = Known::unread(String::new());
         known.trouble = None;
         match found {
-            None => known.rollout = Some(Rollout::new(plan, ground.clone(), clock::timestamp().as_second())),
+            None => {
+                let rollout = Rollout::new(plan, ground.clone(), clock::timestamp().as_second());
+                known.rollout = Some(match self.latch_of(name, ground, is_named).await? {
+                    Some(other) => rollout.latched_as(&other),
+                    None => rollout,
+                });
+            }
             Some(state) => {
                 known.version = state.version;
                 match Rollout::of_text(&state.text) {
@@ -113,6 +127,25 @@ impl Kept {
             }
         }
         Ok(known)
+    }
+
+    /// The route under whose name these arms were rolled back, if the file names it no more: a latch outlives
+    /// a new name.
+    async fn latch_of(
+        &self,
+        name: &str,
+        ground: &Ground,
+        is_named: impl Fn(&str) -> bool,
+    ) -> Result<Option<String>, String> {
+        let Some(arms) = ground.get(ARMS) else { return Ok(None) };
+        let states = bounded(self.store.states()).await.map_err(|failure| failure.to_string())?;
+        let is_it = |text: &str| {
+            let read = Rollout::of_text(text).ok().filter(Rollout::is_rolled_back);
+            read.is_some_and(|rollout| rollout.ground.get(ARMS) == Some(arms))
+        };
+        let found =
+            states.into_iter().find(|(other, state)| **other != *name && !is_named(other) && is_it(&state.text));
+        Ok(found.map(|(other, _)| other.into()))
     }
 
     /// Writes a rollout and what the history says of it.

@@ -5,9 +5,9 @@
 //! retries, what raises it is stored first; a rollout that cannot be read serves control; nothing waits for a
 //! store that hangs for longer than [`STORE_TIMEOUT`].
 
-mod figures;
 mod kept;
 mod route;
+mod traffic;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,18 +19,20 @@ use tokio::sync::{mpsc, oneshot};
 use super::{RouteSummary, SharedEvidence, SharedWindows};
 use crate::clock;
 use crate::config::phase;
+use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::evidence::RouteEvidence;
 use crate::domain::rollout::{
-    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Observed, Outcome, Plan, Reply, Rollout, Verb, check_reason,
-    step,
+    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Memory, Observed, Outcome, Plan, Reply, Rollout, Verb,
+    catastrophe, check_reason, concerns, step,
 };
 use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
 use crate::store::Attached;
-use kept::{Kept, Known};
-pub use route::{GuardView, Recent};
-use route::{Memory, Place, catastrophe};
+use kept::{ARMS, Kept, Known};
+pub use route::GuardView;
+use route::with_place;
+use traffic::Tracked;
 pub use view::{STATE_UNKNOWN, View};
 
 /// How often it is looked for catastrophes.
@@ -170,6 +172,7 @@ pub struct Walker {
 struct Supervised {
     known: Known,
     memory: Memory,
+    tracked: Tracked,
     saved_at: Millis,
 }
 
@@ -240,25 +243,34 @@ impl Walker {
         }) else {
             return;
         };
-        let seen = {
+        let (time, now) = (clock::timestamp().as_second(), clock::now_millis());
+        let totals = is_supervised(&snapshot.config().routes[index]).then(|| snapshot.routes[index].totals());
+        let (seen, concerns) = {
             let evidence = self.evidence.lock();
             let empty = RouteEvidence::default();
             let evidence = evidence.route(snapshot.routes[index].id).unwrap_or(&empty);
-            let place = Place { snapshot, index, evidence, now: clock::now_millis() };
-            supervised.memory.see(&place, &before, elapsed)
+            let concerns = totals.map(|totals| {
+                let traffic = supervised.tracked.traffic(&totals, evidence, snapshot.phases[index], now);
+                concerns(&before, before.exposure(plan_of(snapshot, index)).percent, &traffic, time)
+            });
+            let memory = &mut supervised.memory;
+            let seen = with_place(snapshot, index, evidence, now, |place| memory.see(place, &before, elapsed));
+            (seen, concerns.unwrap_or_default())
         };
+        let concerns = supervised.tracked.news(concerns);
         let mut observed = Observed { catastrophe: failing, ..seen.observed };
         let mut rollout = before.clone();
         rollout.baselines.extend(seen.baselines);
         let (plan, ground) = (plan_of(snapshot, index), ground_of(snapshot, index));
-        let now = clock::timestamp().as_second();
-        let mut outcome = step(rollout.clone(), plan, &ground, Event::Tick(&observed), now);
+        let mut outcome = step(rollout.clone(), plan, &ground, Event::Tick(&observed), time);
+        outcome.effects.extend(concerns.iter().cloned());
         let mut report = outcome.report.clone();
         let mut applied = self.apply(snapshot, index, name, &before, outcome.clone()).await;
         if let Err(why) = &applied {
             // Time passes for guards all the same: a store that fails must not stop a rollback.
             observed.stuck = Some(format!("the store, which has to keep it first: {why}"));
-            outcome = step(rollout, plan, &ground, Event::Tick(&observed), now);
+            outcome = step(rollout, plan, &ground, Event::Tick(&observed), time);
+            outcome.effects.extend(concerns);
             report.clone_from(&outcome.report);
             applied = self.apply(snapshot, index, name, &before, outcome.clone()).await.and(applied);
         }
@@ -362,14 +374,15 @@ impl Walker {
             let found = if resting {
                 Err("the store does not answer".to_owned())
             } else {
-                self.kept.read(&name, plan, &ground).await
+                self.kept.read(&name, plan, &ground, |other| snapshot.route_named(other).is_some()).await
             };
             if found.is_err() && !resting {
                 self.store_rests = clock::now_millis() + STORE_PAUSE;
             }
             let known = found.unwrap_or_else(Known::unread);
             let news = known.rollout().map(|rollout| rollout.exposure(plan));
-            let touched = is_supervised(&snapshot.config().routes[index]);
+            let route = &snapshot.config().routes[index];
+            let touched = is_supervised(route) || route.policy.stop.is_some();
             self.tell_of_reading(&name, &known, touched);
             if let Some(exposure) = news.filter(|exposure| touched || *exposure != Exposure::of_file(exposure.percent))
             {
@@ -377,7 +390,10 @@ impl Walker {
             }
             let view = View::unread(&name, &known, plan, touched);
             self.show(&name, view);
-            self.routes.insert(name, Supervised { known, memory: Memory::default(), saved_at: now });
+            self.routes.insert(
+                name,
+                Supervised { known, memory: Memory::default(), tracked: Tracked::default(), saved_at: now },
+            );
         }
     }
 
@@ -484,5 +500,12 @@ fn plan_of(snapshot: &Snapshot, index: usize) -> &Plan {
 }
 
 fn ground_of(snapshot: &Snapshot, index: usize) -> Ground {
-    phase::parts(snapshot.config(), &snapshot.config().routes[index]).ground()
+    let (config, route) = (snapshot.config(), &snapshot.config().routes[index]);
+    let mut ground = phase::parts(config, route).ground();
+    if let [Some(control), Some(candidate)] = Arm::ALL.map(|arm| route.backend(arm)) {
+        let [control, candidate] = [&config.backends[control], &config.backends[candidate]];
+        let version = candidate.version.as_deref().unwrap_or_default();
+        ground.insert(ARMS.to_owned(), format!("{} and {} {version}", control.name, candidate.name));
+    }
+    ground
 }

@@ -19,6 +19,8 @@ pub struct UserSample {
     threshold: u64,
     /// The arms that each was assigned (bit 0 control, bit 1 candidate), and in which each was measured (bits 2 and 3).
     users: HashMap<u64, u8, BuildHasherDefault<Spread>>,
+    /// How many users have each set of arms: they are asked for every second.
+    counts: [u32; 16],
 }
 
 /// Samples are slices of a digest already; but all that are kept have the same first bits.
@@ -42,7 +44,7 @@ impl Hasher for Spread {
 
 impl Default for UserSample {
     fn default() -> Self {
-        Self { threshold: u64::MAX, users: HashMap::default() }
+        Self { threshold: u64::MAX, users: HashMap::default(), counts: [0; 16] }
     }
 }
 
@@ -66,6 +68,34 @@ pub struct Sampled {
     pub both: f64,
 }
 
+/// One user of the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampledUser {
+    /// See `assignment::Digest::user_sample`.
+    pub sample: u64,
+    /// Whether each arm was assigned, by `Arm::index`.
+    pub arms: [bool; 2],
+    /// Whether there was a whole answer.
+    pub measured: bool,
+}
+
+impl Sampled {
+    fn count(users: impl Iterator<Item = u8>) -> Self {
+        let mut counts = [0_u32; 16];
+        users.for_each(|arms| counts[usize::from(arms & 0b1111)] += 1);
+        Self::of_counts(&counts)
+    }
+
+    /// Of how many users there are by their bits.
+    fn of_counts(counts: &[u32; 16]) -> Self {
+        let with = |bits: usize| -> f64 {
+            let of = |(arms, count): (usize, &u32)| if arms & bits == bits { f64::from(*count) } else { 0.0 };
+            counts.iter().enumerate().map(of).sum()
+        };
+        Self { assigned: [with(0b0001), with(0b0010)], measured: [with(0b0100), with(0b1000)], both: with(0b0011) }
+    }
+}
+
 impl UserSample {
     /// Notes a user; tells whether that was news.
     pub fn add(&mut self, sample: u64, arm: Arm, measured: bool) -> bool {
@@ -76,7 +106,11 @@ impl UserSample {
         let bits = (if measured { 0b101 } else { 0b001 }) << arm.index();
         let news = *arms & bits != bits;
         if news {
+            let before = usize::from(*arms);
             *arms |= bits;
+            self.counts[usize::from(*arms & 0b1111)] += 1;
+            // Who is new has no arms yet, and is counted nowhere.
+            self.counts[before] -= u32::from(before > 0);
             self.shrink();
         }
         news
@@ -90,14 +124,21 @@ impl UserSample {
         }
         let threshold = self.threshold;
         self.users.retain(|sample, _| *sample <= threshold);
+        self.count();
         self.shrink();
+    }
+
+    /// The share of all users that are in the sample.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        // What the threshold lets in; 2^64 values lie at or under u64::MAX.
+        (self.threshold as f64 + 1.0) / 2.0_f64.powi(64)
     }
 
     /// How many users there were.
     #[must_use]
     pub fn users(&self) -> Users {
-        // The share of all users that the threshold lets in; 2^64 values lie at or under u64::MAX.
-        let share = (self.threshold as f64 + 1.0) / 2.0_f64.powi(64);
+        let share = self.share();
         let Sampled { assigned: [control, candidate], both, .. } = self.sampled();
         Users { only: [(control - both) / share, (candidate - both) / share], both: both / share }
     }
@@ -105,13 +146,35 @@ impl UserSample {
     /// The users in the sample itself.
     #[must_use]
     pub fn sampled(&self) -> Sampled {
-        let mut counts = [0_u32; 16];
-        self.users.values().for_each(|arms| counts[usize::from(*arms & 0b1111)] += 1);
-        let with = |bits: usize| -> f64 {
-            let of = |(arms, count): (usize, &u32)| if arms & bits == bits { f64::from(*count) } else { 0.0 };
-            counts.iter().enumerate().map(of).sum()
+        Sampled::of_counts(&self.counts)
+    }
+
+    /// The users in several samples, each once, and the share of all users that they are.
+    #[must_use]
+    pub fn union(samples: &[&Self]) -> (Sampled, f64) {
+        let Some(smallest) = samples.iter().min_by_key(|sample| sample.threshold) else {
+            return (Sampled::default(), 1.0);
         };
-        Sampled { assigned: [with(0b0001), with(0b0010)], measured: [with(0b0100), with(0b1000)], both: with(0b0011) }
+        let mut users: Vec<(u64, u8)> = Vec::with_capacity(samples.iter().map(|sample| sample.users.len()).sum());
+        for sample in samples {
+            users.extend(
+                sample.users.iter().filter(|(user, _)| **user <= smallest.threshold).map(|(user, arms)| (*user, *arms)),
+            );
+        }
+        // Each sample is in order already, which a stable sort makes use of.
+        users.sort_by_key(|(user, _)| *user);
+        let each = users.chunk_by(|one, next| one.0 == next.0);
+        let arms = each.map(|same| same.iter().fold(0, |all, (_, arms)| all | arms));
+        (Sampled::count(arms), smallest.share())
+    }
+
+    /// The users in the sample.
+    pub fn each(&self) -> impl Iterator<Item = SampledUser> + '_ {
+        self.users.iter().map(|(&sample, arms)| SampledUser {
+            sample,
+            arms: [arms & 0b01 != 0, arms & 0b10 != 0],
+            measured: arms & 0b1100 != 0,
+        })
     }
 
     /// Whether every user is in it.
@@ -125,7 +188,13 @@ impl UserSample {
             self.threshold /= 2;
             let threshold = self.threshold;
             self.users.retain(|sample, _| *sample <= threshold);
+            self.count();
         }
+    }
+
+    fn count(&mut self) {
+        self.counts = [0; 16];
+        self.users.values().for_each(|arms| self.counts[usize::from(*arms & 0b1111)] += 1);
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -146,6 +215,10 @@ impl UserSample {
         let sound = |arms: u8| arms & 0b11 != 0 && arms < 16 && arms >> 2 & !arms == 0;
         let whole =
             users.len() <= MAX_SAMPLE && users.iter().all(|(sample, arms)| *sample <= threshold && sound(*arms));
-        whole.then(|| Self { threshold, users: users.into_iter().collect() })
+        whole.then(|| {
+            let mut sample = Self { threshold, users: users.into_iter().collect(), counts: [0; 16] };
+            sample.count();
+            sample
+        })
     }
 }

@@ -5,11 +5,15 @@
 //!
 //! Invariant: an answer has three values. What is not known yet is neither a pass nor a failure.
 
+mod definition;
 mod expression;
+mod figures;
 pub mod sequential;
 mod verdict;
 
+pub use definition::{Asks, Baseline, Condition, Figure, Guard, Test};
 pub use expression::{Against, Comparator, Comparison, Expression, Mistake, Quantity, Statistic, Unit, parse};
+pub use figures::{Level, Look, Metrics, Parts, Ring, Tally, built_in, judged};
 pub use verdict::{Figures, Finding, Limit, Reading, Verdict, judge};
 
 /// What a guard does when its condition has held for long enough. In the order of strength.

@@ -198,6 +198,15 @@ impl Rollout {
         Ok(found)
     }
 
+    /// Latched because the same arms are under another name.
+    #[must_use]
+    pub fn latched_as(mut self, other: &str) -> Self {
+        let why = format!("route {other} was rolled back, and this one has its arms");
+        self.note = Note { actor: "file".to_owned(), reason: why.clone(), at: self.note.at };
+        self.state = State::RolledBack { stage: 0, why };
+        self
+    }
+
     /// Whether it is latched.
     #[must_use]
     pub const fn is_rolled_back(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::measure::RouteTotals;
 use crate::measure::counters::BodyMiss;
 
 /// Every metric, in the order in which they are told.
-pub const FAMILIES: &[Family] = &[
+pub(super) const FAMILIES: &[Family] = &[
     Family {
         name: "pointsman_requests_total",
         help: "Requests by the arm that was assigned, the arm that served, why, and the class of the status that \
@@ -410,7 +410,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_store_pruned_total",
-        help: "Events and entries of the history that were removed because of their age (state.keep_events), or \
+        help: "Events, kept exchanges and entries of the history that were removed because of their age (state.keep_events), or \
             because of the store's size (state.max_size).",
         kind: Counter,
         labels: &["cause"],

@@ -1,6 +1,6 @@
 //! Prometheus metrics, declared once as data.
 //!
-//! [`FAMILIES`] is the one table: name, help, type, labels and where the values come from. A scrape
+//! [`families`] is the one table: name, help, type, labels and where the values come from. A scrape
 //! reads what the workers counted anyway, so metrics cost the request path nothing more. Invariant:
 //! labels hold configured names and our own words only, never anything from a request.
 
@@ -9,6 +9,7 @@ mod families;
 mod observation;
 mod read;
 mod rollout;
+mod sampled;
 
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,12 @@ use crate::controller::rollout::Rollouts;
 use crate::events::Intake;
 use crate::live::Live;
 use crate::measure::counters::HistogramTotals;
-pub use families::FAMILIES;
 pub use observation::Observation;
+
+/// Every metric, in the order in which they are told.
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    families::FAMILIES.iter().chain(sampled::FAMILIES)
+}
 
 /// The content type of [`render`]'s answer.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -161,7 +166,7 @@ pub fn render(
     access_dropped: u64,
 ) -> prometheus::Result<String> {
     let observation = Observation::of(live, intake, alerts, rollouts, access_dropped);
-    let families: Vec<_> = FAMILIES.iter().filter_map(|family| family.observe(&observation)).collect();
+    let families: Vec<_> = families().filter_map(|family| family.observe(&observation)).collect();
     TextEncoder::new().encode_to_string(&families)
 }
 
@@ -169,7 +174,7 @@ pub fn render(
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(PAGE_HEAD);
-    for Family { name, help, kind, labels, .. } in FAMILIES {
+    for Family { name, help, kind, labels, .. } in families() {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         // Writing to a string cannot fail.
         let _always = writeln!(page, "| `{name}` | {} | {} | {help} |", kind.as_str(), labels.join(", "));

@@ -13,8 +13,11 @@ use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
 use crate::domain::guard::{Action, Finding, Verdict};
+use crate::domain::pairs::Preference;
 use crate::domain::reading::{Tokens, Unread};
+use crate::domain::sampling::{Fate, Purpose};
 use crate::jwt::Rejection;
+use crate::live::shadows::Answered;
 use crate::measure::counters::CodeClass;
 
 const FILE: &str = r#"
@@ -25,6 +28,8 @@ jwks = { url = "http://127.0.0.1:1/keys" }
 kind = "value"
 better = "higher"
 from = { response_header = "x-quality-score" }
+[judges.llm]
+url = "http://127.0.0.1:1/judge"
 [backends.old]
 url = "http://127.0.0.1:1/secret-path"
 [backends.new]
@@ -37,6 +42,8 @@ candidate = "new"
 rollout = { percent = 25.0 }
 quality_gate = { metric = "quality", min = 0.7 }
 pin = { by = "user", secrets = ["0123456789abcdef"] }
+shadow = { percent = 10 }
+judge = { by = "llm", percent = 5, send = { answer = { response_json = "/answer" } } }
 "#;
 
 /// A gateway in which everything has happened once.
@@ -58,6 +65,14 @@ fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
         counters.read[1].first_token.record(Duration::from_millis(2));
         counters.read[1].unread[Unread::Truncated.index()].add(1);
     }
+    snapshot.routes[0].note_sampled(Purpose::Judge, Fate::Budget);
+    let answered = |status, millis| Answered { status, duration: Duration::from_millis(millis), bytes: 7 };
+    let shadow = &snapshot.routes[0].shadow;
+    shadow.note([&answered(200, 3), &answered(503, 40)], Outcome::Status, true);
+    shadow.note([&answered(200, 3), &answered(0, 0)], Outcome::Connect, false);
+    shadow.note_preference(Preference::Tie);
+    snapshot.judges[0].state.count(0);
+    snapshot.judges[0].state.set_waiting(3);
     snapshot.backends[0].state.spend(crate::clock::utc_day(), 0.5);
     live.workers[0].connections.add(3);
     live.workers[1].disconnections.add(1);
@@ -103,8 +118,7 @@ fn text() -> String {
 fn every_family_of_the_table_is_told_and_no_other() {
     let text = text();
     let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    let declared: Vec<String> =
-        FAMILIES.iter().map(|family| format!("{} {}", family.name, family.kind.as_str())).collect();
+    let declared: Vec<String> = families().map(|family| format!("{} {}", family.name, family.kind.as_str())).collect();
     assert_eq!(told, declared);
 }
 
@@ -122,6 +136,18 @@ fn values_are_those_of_the_gateway() {
         r#"pointsman_pins_rejected_total{route="answers",reason="forged"} 2"#,
         r#"pointsman_tokens_total{route="answers",arm="candidate",direction="input"} 22"#,
         r#"pointsman_tokens_total{route="answers",arm="candidate",direction="output"} 0"#,
+        r#"pointsman_sampled_total{route="answers",purpose="judge",result="budget"} 1"#,
+        r#"pointsman_sampled_total{route="answers",purpose="shadow",result="done"} 0"#,
+        r#"pointsman_shadow_percent{route="answers"} 10"#,
+        r#"pointsman_shadow_attempts_total{route="answers",outcome="connect"} 1"#,
+        r#"pointsman_shadow_duration_seconds_sum{route="answers",arm="candidate"} 0.04"#,
+        r#"pointsman_shadow_duration_seconds_count{route="answers",arm="control"} 1"#,
+        r#"pointsman_shadow_response_bytes_total{route="answers",arm="control"} 7"#,
+        r#"pointsman_shadow_statuses_total{route="answers",control="2xx",candidate="5xx"} 1"#,
+        r#"pointsman_shadow_statuses_total{route="answers",control="2xx",candidate="none"} 1"#,
+        r#"pointsman_shadow_preferences_total{route="answers",preference="tie"} 1"#,
+        r#"pointsman_judge_requests_total{judge="llm",result="ok"} 1"#,
+        r#"pointsman_judge_waiting{judge="llm"} 3"#,
         r#"pointsman_cost_total{route="answers",arm="candidate"} 0.5"#,
         r#"pointsman_time_to_first_token_seconds_count{route="answers",arm="candidate"} 2"#,
         r#"pointsman_answers_unread_total{route="answers",arm="candidate",reason="truncated"} 2"#,

@@ -1,4 +1,4 @@
-//! What a condition sees: figures of both arms, out of a route's evidence.
+//! What a condition sees: figures of both arms, out of a route's evidence. The controller and a rehearsal look alike.
 //!
 //! Against a number, everything counts that the candidate did. Beside control, only what a hash drew, by
 //! the arm that was assigned, each stratum with its like: control's figure is weighted as the candidate's users are.
@@ -6,28 +6,51 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::config::model::{Asks, Figure, MetricRef, MetricSource};
+use super::sequential::{Clusters, Question, Stratified, Tracker};
+use super::{Asks, Comparator, Figure, Figures, Finding, Limit, Reading, Statistic, judge};
 use crate::domain::Arm;
 use crate::domain::breaker::Millis;
-use crate::domain::evidence::{CellKey, Measured, RouteEvidence, Stratum, Sums};
-use crate::domain::guard::sequential::{self, Clusters, Question, Stratified};
-use crate::domain::guard::{Comparator, Figures, Finding, Limit, Reading, Statistic, judge};
-use crate::domain::metric::{BuiltIn, Kind};
+use crate::domain::evidence::{Cell, CellKey, Measured, RouteEvidence, Stratum, Sums};
+use crate::domain::metric::{BuiltIn, Kind, MetricRef};
 use crate::domain::phase::Phase;
 use crate::domain::sketch::Sketch;
 use crate::domain::window::Mergeable as _;
-use crate::live::Snapshot;
 
 /// Samples of a window: how exact its age is.
 const SAMPLES: u32 = 60;
 
+/// How sure a test has to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// The chance that it is answered with yes although it is not so, over all looks together.
+    pub alpha: f64,
+    /// The difference for which it is tuned; `None` takes a share of the limit.
+    pub margin: Option<f64>,
+}
+
 /// A metric in terms of what is added up.
-#[derive(Debug, Clone, Copy)]
-struct Parts {
-    over: Measured,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parts {
+    /// Above the line.
+    pub over: Measured,
     /// Below the line; `None` takes the counts.
-    under: Option<Measured>,
-    scale: f64,
+    pub under: Option<Measured>,
+    /// How many of the unit in which people are told it one of what is added up is.
+    pub scale: f64,
+}
+
+/// Under which keys metrics are added up.
+pub trait Metrics {
+    /// What a metric is made of in an arm.
+    fn parts(&self, metric: MetricRef, arm: Arm) -> Parts;
+    /// What it counts.
+    fn kind(&self, metric: MetricRef) -> Kind;
+}
+
+/// A metric of the gateway's own, by itself.
+#[must_use]
+pub const fn built_in(metric: BuiltIn) -> Parts {
+    Parts { over: Measured::BuiltIn(metric), under: None, scale: metric.scale() }
 }
 
 /// Sums of one arm in one stratum.
@@ -43,7 +66,7 @@ struct Row {
 
 /// Sums of both arms, by `Arm::index`, at one moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tally {
+pub struct Tally {
     arms: [Vec<Row>; 2],
     times: [Option<Sketch>; 2],
     scale: f64,
@@ -51,50 +74,23 @@ pub(super) struct Tally {
 
 /// Where conditions look.
 #[derive(Clone, Copy)]
-pub(super) struct Look<'a> {
-    pub(super) evidence: &'a RouteEvidence,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) phase: Phase,
+pub struct Look<'a> {
+    /// What there is to see.
+    pub evidence: &'a RouteEvidence,
+    /// Where metrics are in it.
+    pub metrics: &'a dyn Metrics,
+    /// The phase in which requests are now.
+    pub phase: Phase,
 }
 
 impl<'a> Look<'a> {
-    fn parts(&self, metric: MetricRef, arm: Arm) -> Parts {
-        let one = |metric: MetricRef| match metric {
-            MetricRef::BuiltIn(metric) => (Measured::BuiltIn(metric), metric.scale()),
-            MetricRef::Own(index) => (Measured::Own(self.snapshot.meters.id(index)), 1.0),
-        };
-        if let MetricRef::Own(index) = metric
-            && let MetricSource::Ratio([over, under]) = &self.snapshot.config().metrics[index].sources[arm.index()]
-        {
-            let ((over, above), (under, below)) = (one(*over), one(*under));
-            return Parts { over, under: Some(under), scale: above / below };
-        }
-        let (over, scale) = one(metric);
-        Parts { over, under: None, scale }
-    }
-
-    fn kind(&self, metric: MetricRef) -> Kind {
-        match metric {
-            MetricRef::BuiltIn(metric) => metric.kind(),
-            MetricRef::Own(index) => self.snapshot.config().metrics[index].kind,
-        }
-    }
-
-    /// Strata of the phase.
-    fn strata(&self) -> Vec<Stratum> {
-        let mut strata: Vec<Stratum> =
-            self.evidence.cells().filter(|(key, _)| key.phase == self.phase).map(|(key, _)| key.stratum).collect();
-        strata.dedup();
-        strata
-    }
-
     /// What a figure is made of, in all of the phase.
-    pub(super) fn tally(&self, figure: &Figure) -> Tally {
+    pub fn tally(&self, figure: &Figure) -> Tally {
         let drawn_only = matches!(figure.limit, Limit::OfControl { .. });
-        let mut tally = Tally { scale: self.parts(figure.metric, Arm::Candidate).scale, ..Tally::default() };
-        for stratum in self.strata().into_iter().filter(|stratum| !(drawn_only && *stratum == Stratum::Fixed)) {
+        let mut tally = Tally { scale: self.metrics.parts(figure.metric, Arm::Candidate).scale, ..Tally::default() };
+        for stratum in self.evidence.strata(self.phase).filter(|stratum| !(drawn_only && *stratum == Stratum::Fixed)) {
             for arm in Arm::ALL {
-                let parts = self.parts(figure.metric, arm);
+                let parts = self.metrics.parts(figure.metric, arm);
                 let cell = |metric| self.evidence.cell(CellKey { phase: self.phase, stratum, arm, metric });
                 let over = cell(parts.over).map(|cell| *cell.total()).unwrap_or_default();
                 let under = match parts.under {
@@ -105,7 +101,7 @@ impl<'a> Look<'a> {
                 let users = self.users_of(stratum)[arm.index()];
                 tally.arms[arm.index()].push(Row { stratum, over, under, requests, users });
                 if figure.statistic.quantile().is_some()
-                    && let Some(times) = cell(parts.over).and_then(crate::domain::evidence::Cell::times)
+                    && let Some(times) = cell(parts.over).and_then(Cell::times)
                 {
                     tally.times[arm.index()].get_or_insert_default().merge(&times);
                 }
@@ -116,16 +112,16 @@ impl<'a> Look<'a> {
 
     /// Users who were drawn, by `Arm::index`.
     fn users_of(&self, stratum: Stratum) -> [f64; 2] {
-        let draw = self.evidence.draws().find(|(key, _)| *key == (self.phase, stratum));
-        draw.map_or([0.0; 2], |(_, draw)| {
+        let draw = self.evidence.drawn(self.phase, stratum);
+        draw.map_or([0.0; 2], |draw| {
             let users = draw.users.users();
             [users.only[0] + users.both, users.only[1] + users.both]
         })
     }
 
     /// Requests and users that a hash drew to the candidate in this phase.
-    pub(super) fn drawn(&self) -> (f64, f64) {
-        let drawn = self.strata().into_iter().filter(|stratum| *stratum != Stratum::Fixed);
+    pub fn drawn(&self) -> (f64, f64) {
+        let drawn = self.evidence.strata(self.phase).filter(|stratum| *stratum != Stratum::Fixed);
         drawn.fold((0.0, 0.0), |(requests, users), stratum| {
             let metric = Measured::BuiltIn(BuiltIn::Requests);
             let key = CellKey { phase: self.phase, stratum, arm: Arm::Candidate, metric };
@@ -134,39 +130,38 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Tests a figure over the phases of a run.
-    pub(super) fn test(&self, figure: &Figure, phases: &[u32], alpha: f64, margin: Option<f64>) -> Finding {
-        let [control, candidate] = Arm::ALL.map(|arm| self.parts(figure.metric, arm));
+    /// Tests a figure over the phases of a run; `tracker` remembers the last look.
+    #[must_use]
+    pub fn test(&self, figure: &Figure, phases: &[u32], level: Level, tracker: &mut Tracker) -> Finding {
+        let [control, candidate] = Arm::ALL.map(|arm| self.metrics.parts(figure.metric, arm));
         let compares = matches!(figure.limit, Limit::OfControl { .. });
-        let buckets = |phase, stratum, arm, metric| {
-            let cell = self.evidence.cell(CellKey { phase, stratum, arm, metric })?;
-            (!cell.buckets().is_empty()).then_some(cell.buckets())
-        };
-        let clusters = |phase, stratum, arm, parts: Parts| -> Option<Clusters<'a>> {
-            let under = match parts.under {
-                Some(under) => Some(buckets(phase, stratum, arm, under)?),
-                None => None,
-            };
-            Some(Clusters { over: buckets(phase, stratum, arm, parts.over)?, under })
-        };
         let mut strata = Vec::new();
-        let mut seen = None;
-        for (key, _) in self.evidence.cells().filter(|(key, _)| phases.contains(&key.phase.0)) {
-            if key.stratum == Stratum::Fixed || seen.replace((key.phase, key.stratum)) == Some((key.phase, key.stratum))
-            {
-                continue;
-            }
-            let of = |arm, parts| clusters(key.phase, key.stratum, arm, parts);
-            let against = if compares { of(Arm::Control, control) } else { None };
-            if let Some(candidate) = of(Arm::Candidate, candidate)
-                && (against.is_some() || !compares)
-            {
-                strata.push(Stratified { candidate, control: against });
+        for phase in phases.iter().copied().map(Phase) {
+            for stratum in self.evidence.strata(phase).filter(|stratum| *stratum != Stratum::Fixed) {
+                let of = |arm, parts| self.clusters(phase, stratum, arm, parts);
+                let against = if compares { of(Arm::Control, control) } else { None };
+                if let Some(candidate) = of(Arm::Candidate, candidate)
+                    && (against.is_some() || !compares)
+                {
+                    strata.push(Stratified { id: (phase, stratum), candidate, control: against });
+                }
             }
         }
-        let is_share = self.kind(figure.metric) == Kind::Occurrence;
+        let is_share = self.metrics.kind(figure.metric) == Kind::Occurrence;
         let (comparator, limit, scale) = (figure.comparator, figure.limit, candidate.scale);
-        sequential::ask(&Question { comparator, limit, scale, alpha, margin, is_share }, &strata)
+        tracker.ask(&Question { comparator, limit, scale, alpha: level.alpha, margin: level.margin, is_share }, &strata)
+    }
+
+    fn clusters(&self, phase: Phase, stratum: Stratum, arm: Arm, parts: Parts) -> Option<Clusters<'a>> {
+        let cell = |metric| self.evidence.cell(CellKey { phase, stratum, arm, metric });
+        let cell = |metric| cell(metric).filter(|cell| !cell.buckets().is_empty());
+        let under = match parts.under {
+            Some(under) => Some(cell(under)?),
+            None => None,
+        };
+        let over = cell(parts.over)?;
+        let trails = [Some(over.trail()), under.map(Cell::trail)];
+        Some(Clusters { over: over.buckets(), under: under.map(Cell::buckets), trails })
     }
 }
 
@@ -202,7 +197,7 @@ impl Tally {
 
     /// The figures that a condition is judged by, over so many hours. `frozen` stands for control where
     /// control has nobody.
-    pub(super) fn figures(&self, figure: &Figure, hours: f64, is_partial: bool, frozen: Option<Reading>) -> Figures {
+    pub fn figures(&self, figure: &Figure, hours: f64, is_partial: bool, frozen: Option<Reading>) -> Figures {
         let is_partial = is_partial && figure.statistic.accumulates();
         let candidate = self.reading(figure.statistic, Arm::Candidate, hours);
         let control = match figure.limit {
@@ -271,14 +266,14 @@ impl Tally {
     }
 
     /// Control's own figure, to be remembered for when there is no control.
-    pub(super) fn baseline(&self, statistic: Statistic, hours: f64) -> Option<Reading> {
+    pub fn baseline(&self, statistic: Statistic, hours: f64) -> Option<Reading> {
         self.control_beside_candidate(statistic, hours)
     }
 }
 
 /// The last stretch of a figure: what a guard looks at.
 #[derive(Debug, Default)]
-pub(super) struct Ring {
+pub struct Ring {
     phase: Option<Phase>,
     samples: VecDeque<(Millis, Tally)>,
 }
@@ -286,7 +281,7 @@ pub(super) struct Ring {
 impl Ring {
     /// What happened in the window that ends now, how many hours it holds, and whether it is shorter than asked for.
     /// Of a phase that has just begun (`is_new`) everything counts, from its first request on.
-    pub(super) fn slide(
+    pub fn slide(
         &mut self,
         (phase, is_new): (Phase, bool),
         tally: Tally,
@@ -317,7 +312,7 @@ impl Ring {
 }
 
 /// Judges a condition's figures; what has none is answered by the route's health.
-pub(super) fn judged(
+pub fn judged(
     asks: &Asks,
     figures: impl FnOnce(&Figure) -> Figures,
     min_samples: f64,
