@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::by_route::ByRoute;
 use crate::config::model::MetricIndex;
-use crate::domain::rollout::Recent;
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::Millis;
 use crate::domain::quality::{self, Gate, Position};
+use crate::domain::rollout::Recent;
 use crate::domain::sketch::Sketch;
 use crate::domain::window::{Mean, Mergeable, Window};
 use crate::measure::{Attempt, Record};

@@ -18,6 +18,7 @@ url = "http://old"
 url = "http://new"
 [metrics.quality]
 kind = "value"
+better = "higher"
 from = { event = "rated", value = "/value" }
 [routes.answers]
 path = "/"
@@ -94,7 +95,8 @@ fn what_cannot_be_rehearsed_is_told() {
         assert!(error.contains(expected), "{words:?}: {error}");
     }
     let refused = |words: &[&str]| Line::try_parse_from([&["rehearse"], words].concat()).is_err();
-    for words in [&[][..], &["--route", "r", "--runs", "0"], &["--route", "r", "--skew", "3"], &["--route", "r", "--demands"]]
+    for words in
+        [&[][..], &["--route", "r", "--runs", "0"], &["--route", "r", "--skew", "3"], &["--route", "r", "--demands"]]
     {
         assert!(refused(words), "{words:?}");
     }

@@ -66,9 +66,10 @@ fn guards(told: &Told<'_>) -> String {
         sets.extend([(*name).to_owned(), String::new(), String::new()]);
     }
     rows.push(sets);
-    let names = told.route.guards.iter().map(|guard| {
-        vec![guard.name.to_string(), guard.condition.text.to_string(), guard.action.as_str().to_owned()]
-    });
+    let names =
+        told.route.guards.iter().map(|guard| {
+            vec![guard.name.to_string(), guard.condition.text.to_string(), guard.action.as_str().to_owned()]
+        });
     let last = vec![CATASTROPHE.to_owned(), "nearly all attempts failed".to_owned(), "rollback".to_owned()];
     for (place, mut row) in names.chain([last]).enumerate() {
         for courses in &told.courses {

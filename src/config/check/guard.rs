@@ -4,7 +4,9 @@ use crate::config::model::{Asks, Baseline, Condition, Figure, Guard, Metric, Met
 use crate::config::node::{Node, Origin};
 use crate::config::report::did_you_mean;
 use crate::config::view::View;
-use crate::domain::guard::{self, Action, Against, CALLED, Comparison, Expression, Limit, Mistake, Quantity, Statistic, Unit};
+use crate::domain::guard::{
+    self, Action, Against, CALLED, Comparison, Expression, Limit, Mistake, Quantity, Statistic, Unit,
+};
 use crate::domain::metric::{BuiltIn, Kind};
 
 /// Guards of a route.

@@ -149,10 +149,7 @@ impl<'a> Look<'a> {
         }
         let is_share = self.metrics.kind(figure.metric) == Kind::Occurrence;
         let (comparator, limit, scale) = (figure.comparator, figure.limit, candidate.scale);
-        tracker.ask(
-            &Question { comparator, limit, scale, alpha: level.alpha, margin: level.margin, is_share },
-            &strata,
-        )
+        tracker.ask(&Question { comparator, limit, scale, alpha: level.alpha, margin: level.margin, is_share }, &strata)
     }
 
     fn clusters(&self, phase: Phase, stratum: Stratum, arm: Arm, parts: Parts) -> Option<Clusters<'a>> {

@@ -347,4 +347,3 @@ pub fn median<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
     let middle = values.len().checked_sub(1)? / 2;
     values.into_iter().nth(middle)
 }
-
