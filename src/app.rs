@@ -20,6 +20,7 @@ use crate::events::{Intake, upkeep};
 use crate::live::{Attempted, Live, Reloader, Watching};
 use crate::proxy::listener::Stopper;
 use crate::proxy::{DataPlane, StartError};
+use crate::sampling::Sampling;
 use crate::store::Journal;
 use crate::telemetry::access::{AccessLog, AccessLogGuard};
 use crate::telemetry::log::LogHandle;
@@ -122,6 +123,7 @@ impl Gateway {
         open_store(&control, &intake);
         let journal = Journal::start(Arc::clone(intake.store()), control.handle());
         let alerts = Alerts::start(Arc::clone(&live), Arc::clone(intake.store()), control.handle());
+        let sampling = Sampling::start(Arc::clone(&live), Arc::clone(intake.store()), control.handle());
         let windows = SharedWindows::default();
         let evidence = SharedEvidence::default();
         let tell = told::teller(alerts.clone());
@@ -130,9 +132,9 @@ impl Gateway {
         // Before anybody connects: who had the candidate before a restart has it after.
         let walking = Walking::start(&control, walker);
         let (access_log, access) = AccessLog::new(access_log);
-        let (data, rings) = DataPlane::start(&live, &access_log, &intake)?;
+        let (data, rings) = DataPlane::start(&live, &access_log, &intake, &sampling)?;
         control.spawn(controller::run(Arc::clone(&live), rings, windows.clone(), evidence.clone()));
-        let keeper = Keeping::start(&control, &live, &intake, &evidence);
+        let keeper = Keeping::start(&control, &live, &intake, (&evidence, &windows));
         let reloader = sources.clone().map(|sources| reloader(&live, sources, &log, &journal));
         let watching = reloader.clone().map(Watching::start).transpose().map_err(AppError::Watch)?;
         let console = Console {
@@ -212,9 +214,14 @@ struct Keeping {
 }
 
 impl Keeping {
-    fn start(control: &Runtime, live: &Arc<Live>, intake: &Intake, evidence: &SharedEvidence) -> Self {
+    fn start(
+        control: &Runtime,
+        live: &Arc<Live>,
+        intake: &Intake,
+        (evidence, windows): (&SharedEvidence, &SharedWindows),
+    ) -> Self {
         let (stop, stopping) = oneshot::channel();
-        let keeper = Keeper::new(Arc::clone(live), Arc::clone(intake.store()), evidence.clone());
+        let keeper = Keeper::new(Arc::clone(live), Arc::clone(intake.store()), evidence.clone(), windows.clone());
         Self { stop, task: control.spawn(keeper.run(stopping)) }
     }
 

@@ -10,6 +10,7 @@
 //! | [`proxy`] | the data plane |
 //! | [`measure`], [`controller`] | what workers record, and the slow loop that judges it |
 //! | [`events`] | takes events in, attributes them to arms, keeps the store within its bounds |
+//! | [`sampling`] | sampled exchanges: judged, and kept for people |
 //! | [`store`] | events, evidence, states and history: what outlives the process |
 //! | [`alerts`] | who is told of what, by webhook |
 //! | [`telemetry`], [`admin`] | what the gateway tells, and who may ask and change |
@@ -17,8 +18,8 @@
 //! | [`clock`] | the only reader of the time |
 //!
 //! ARCHITECTURE.md tells who may import whom and why; `tests/architecture.rs` checks it. Invariants, all
-//! about absence: no request that is passed on waits for anything but its backends; nobody but the reload path publishes a
-//! snapshot, and a request loads exactly one; nothing outside [`clock`] asks the time.
+//! about absence: no request that is passed on waits for anything but its backends; only `live` publishes a
+//! snapshot, for the reload path and the walker of rollouts, and a request loads exactly one; nothing outside [`clock`] asks the time.
 
 pub mod admin;
 pub mod alerts;
@@ -33,6 +34,7 @@ pub mod jwt;
 pub mod live;
 pub mod measure;
 pub mod proxy;
+pub mod sampling;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

@@ -41,7 +41,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Milliseconds are the domain's: its breaker is what has to pack them.
     ("clock", &["domain::breaker::Millis"]),
     ("config", &["domain", "jwt"]),
-    ("controller", &["clock", "config::model", "domain", "live", "measure", "store"]),
+    ("controller", &["clock", "config::model", "config::phase", "domain", "live", "measure", "store"]),
     ("domain", &[]),
     ("events", &["clock", "config::model", "domain", "live", "store"]),
     ("jwt", &[]),
@@ -49,10 +49,36 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("measure", &["domain", "jwt"]),
     (
         "proxy",
-        &["clock", "config::model", "domain", "events", "jwt", "live", "measure", "telemetry::access", "upstream"],
+        &[
+            "clock",
+            "config::model",
+            "domain",
+            "events",
+            "jwt",
+            "live",
+            "measure",
+            "sampling",
+            "telemetry::access",
+            "upstream",
+        ],
     ),
+    ("sampling", &["clock", "config::model", "domain", "live", "store", "upstream"]),
     ("store", &["domain"]),
-    ("telemetry", &["alerts", "clock", "config::model", "domain", "events", "jwt", "live", "measure", "upstream"]),
+    (
+        "telemetry",
+        &[
+            "alerts",
+            "clock",
+            "config::model",
+            "controller::rollout",
+            "domain",
+            "events",
+            "jwt",
+            "live",
+            "measure",
+            "upstream",
+        ],
+    ),
     ("upstream", &["clock", "config::model"]),
 ];
 

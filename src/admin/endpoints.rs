@@ -12,7 +12,10 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::endpoint::{Answer, Endpoint, JSON, Shape, of};
 use super::problem::Problem;
-use super::{Console, acts, alerts, assignments, body, config, events, explain, features, guard, kept, ofrep, openapi};
+use super::{
+    Console, acts, alerts, assignments, body, config, events, experiment, explain, features, guard, kept, ofrep,
+    openapi,
+};
 use super::{probes, question, recent, rollout, routes, stats};
 use crate::alerts::Seen;
 use crate::config::Report;
@@ -72,6 +75,16 @@ fn running() -> Vec<Endpoint> {
             on(m, async |console, name| routes::one(console, name))
         })
         .gives(Answer::json::<routes::RouteView>("The route."))
+        .refuses(&[Problem::Invalid(String::new()), Problem::UnknownRoute(String::new())]),
+        get("/api/v1/routes/{route}/experiment", "experiment", "Whether the candidate is better.", |_, m| {
+            on(m, experiment::page)
+        })
+        .gives(Answer::json::<experiment::Report>("Estimates, verdicts, health and a plan."))
+        .refuses(&[Problem::Invalid(String::new()), Problem::UnknownRoute(String::new())]),
+        get("/api/v1/routes/{route}/assignments", "experimentAssignments", "Who was in which arm.", |_, m| {
+            on(m, experiment::assignments)
+        })
+        .gives(Answer::json::<experiment::Assignments>("Users by phase and stratum."))
         .refuses(&[Problem::Invalid(String::new()), Problem::UnknownRoute(String::new())]),
         get(ROLLOUT, "rollout", "Where a route's rollout stands.", |_, m| on(m, rollout::page))
             .gives(Answer::json::<View>("State, share, what is waited for, and what each guard sees."))
@@ -160,8 +173,10 @@ fn acting() -> Vec<Endpoint> {
             .takes(of::<rollout::Wanted>, body::MAX_BODY)
             .gives(Answer::json::<rollout::Told>("What came of it."))
             .refuses(&[
+                Problem::Invalid(String::new()),
                 Problem::UnknownRoute(String::new()),
-                Problem::NoSources,
+                Problem::RolloutRefused(String::new(), Box::default()),
+                Problem::RolloutConflict(Box::default()),
                 Problem::RolloutUnstored(String::new()),
             ]),
         Endpoint::new(Method::POST, "/-/reload", "reload", "Reads the configuration again.", |_, m| {
@@ -203,7 +218,7 @@ fn keeping() -> Vec<Endpoint> {
         Endpoint::new(Method::POST, guard::ERASE, "eraseUser", "Forgets the events of a user.", |_, m| {
             on(m, kept::removal::erase)
         })
-        .takes(of::<kept::removal::Whose>, body::MAX_BODY)
+        .takes(kept::removal::shape, body::MAX_BODY)
         .gives(Answer::json::<kept::removal::Removed>("How much went."))
         .refuses(&busy),
         get("/api/v1/history", "history", "A page of what was done, newest first.", |_, m| on(m, kept::history))

@@ -33,6 +33,9 @@ pub(super) const EVENTS: &str = "/api/v1/events";
 /// Where the events of a user are removed.
 pub(super) const ERASE: &str = "/api/v1/erase";
 
+/// Where everything that is stored is read. Exchanges have what users wrote: these are for operators.
+const EXPORT: &str = "/api/v1/export";
+
 /// Where OFREP's clients may send their token instead.
 pub(super) const API_KEY: &str = "x-api-key";
 
@@ -80,7 +83,7 @@ fn judge(config: &Config, address: SocketAddr, parts: &Parts) -> Result<Option<A
     if guest && parts.method == Method::OPTIONS {
         return Ok(None);
     }
-    let Some(role) = needed(&parts.method, path) else { return Ok(None) };
+    let Some(role) = needed(&parts.method, parts.uri.path(), parts.uri.query()) else { return Ok(None) };
     let open = matches!(role, Role::Flags | Role::Viewer)
         && admin.tokens.is_empty()
         && address.ip().to_canonical().is_loopback();
@@ -133,11 +136,16 @@ fn suffices(has: Role, needed: Role) -> bool {
 }
 
 /// What a request takes; `None` for what is open.
-pub(super) fn needed(method: &Method, path: &str) -> Option<Role> {
+pub(super) fn needed(method: &Method, path: &str, query: Option<&str>) -> Option<Role> {
+    let asks_for = |wanted: &str| {
+        let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        pairs.any(|(name, value)| name == "what" && value == wanted)
+    };
     match (method.is_safe(), path) {
         // Nothing of them can be written, whoever asks.
         (_, "/livez" | "/readyz" | "/healthz" | "/metrics" | openapi::PATH) => None,
         (_, path) if path.starts_with(ofrep::PREFIX) => Some(Role::Flags),
+        (true, EXPORT) if asks_for("samples") => Some(Role::Operator),
         (true, _) | (false, EXPLAIN | ASSIGNMENTS) => Some(Role::Viewer),
         (false, EVENTS_PATH) => Some(Role::Events),
         (false, EVENTS | ERASE) => Some(Role::Admin),

@@ -12,6 +12,7 @@
 //! | [`explain`], [`assignments`] | why an arm serves a user, and which arms many users are assigned |
 //! | `ofrep` | flags for OpenFeature clients |
 //! | [`stats`] | how the arms fared over a stretch of time |
+//! | [`experiment`] | whether the candidate is better, and who was in which arm |
 //! | `acts` | reload, log filter |
 //! | `alerts` | what fires, and whether webhooks hear of it |
 //! | `events` | events come in |
@@ -33,6 +34,7 @@ mod config;
 mod endpoint;
 mod endpoints;
 mod events;
+pub mod experiment;
 pub mod explain;
 mod features;
 mod guard;
@@ -47,6 +49,7 @@ mod recent;
 mod rollout;
 mod routes;
 mod server;
+mod shadows;
 pub mod stats;
 
 #[cfg(test)]

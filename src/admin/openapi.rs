@@ -87,7 +87,7 @@ fn security_schemes() -> Value {
 }
 
 fn operation(endpoint: &Endpoint, shapes: &mut Shapes) -> Value {
-    let role = guard::needed(&endpoint.method, endpoint.path);
+    let role = guard::needed(&endpoint.method, endpoint.path, None);
     let mut operation = json!({
         "operationId": endpoint.name,
         "summary": endpoint.words,

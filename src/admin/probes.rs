@@ -114,7 +114,8 @@ impl From<EndpointStatus> for EndpointHealth {
 
 /// Prometheus' text format.
 pub(super) fn metrics(console: &Console) -> Result<impl IntoResponse + use<>, Problem> {
-    match metrics::render(&console.live, &console.intake, &console.alerts, console.access.dropped() as u64) {
+    let Console { live, intake, alerts, rollouts, access, .. } = console;
+    match metrics::render(live, intake, alerts, rollouts, access.dropped() as u64) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be told");

@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use super::Console;
 use super::problem::Problem;
+use super::shadows::{self, ShadowView};
 use crate::clock;
 use crate::config::model::{Match, MissingKey, Pricing, Route, Source};
 use crate::config::phase::{Parts, parts};
 use crate::controller::RouteSummary;
+use crate::controller::rollout::View as Rollout;
 use crate::controller::windows::SHOWN;
 use crate::domain::Arm;
 use crate::domain::breaker::{Millis, Position};
@@ -44,6 +46,10 @@ pub(super) struct RouteView {
     /// What came of it since the start; of the users that a hash drew, the share on the candidate.
     effective_percent: Option<f64>,
     quality_gate: Option<GateView>,
+    /// `null` without copies.
+    shadow: Option<ShadowView>,
+    /// Where its rollout stands; `null` before that was first looked at.
+    rollout: Option<Rollout>,
     /// Hashes of what begins a phase when it changes.
     phase: Parts,
     totals: Totals,
@@ -186,6 +192,8 @@ fn view(console: &Console, snapshot: &Snapshot, route: &Route, state: &RouteStat
             min: gate.settings.min,
             position: state.gate(),
         }),
+        shadow: shadows::view(console, state, parts(snapshot.config(), route).phase()),
+        rollout: console.rollouts.view(&route.name),
         phase: parts(snapshot.config(), route),
         totals: Totals::from(&totals),
         recent: Recent { window_seconds: SHOWN.as_secs(), arms: console.windows.summary(state.id) },

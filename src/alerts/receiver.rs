@@ -9,7 +9,10 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use super::book::Delivery;
 use super::{format, signature};
 use crate::config::model::Webhook;
-use crate::upstream::Document;
+use crate::upstream::{Document, FetchError};
+
+/// Bytes of a receiver's answer that are taken in.
+const MAX_ANSWER: usize = 16 << 10;
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -46,6 +49,11 @@ impl Receiver {
             }
         }
         let timeout = self.webhook.timeout.min(most);
-        document.post(fields, Bytes::from(body), timeout).await.map_err(|error| error.to_string())
+        let fields: Vec<_> = fields.into_iter().filter_map(|(name, value)| Some((name?, value))).collect();
+        match document.post(&fields, Bytes::from(body), MAX_ANSWER, timeout).await {
+            // A receiver that says much has taken it all the same.
+            Ok(_) | Err(FetchError::TooLong(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }

@@ -46,7 +46,7 @@ struct Removed {
 pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
     let field = if args.hash { "user_hash" } else { "user" };
     let Removed { removed } = args.admin.client()?.post("/api/v1/erase", &json!({ field: args.user }))?;
-    output::write(&format!("{removed} events removed\n"))?;
+    output::write(&format!("{removed} events and kept exchanges removed\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,6 +56,6 @@ pub fn erase(args: &EraseArgs) -> anyhow::Result<ExitCode> {
 /// If the gateway cannot be asked, or refuses.
 pub fn prune(args: &PruneArgs) -> anyhow::Result<ExitCode> {
     let Removed { removed } = args.admin.client()?.delete(&format!("/api/v1/events?before={}", args.before))?;
-    output::write(&format!("{removed} events and entries of the history removed\n"))?;
+    output::write(&format!("{removed} events, kept exchanges and entries of the history removed\n"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ pub mod moment;
 pub mod output;
 mod people;
 pub mod rehearse;
+pub mod report;
 pub mod rollout;
 pub mod run;
 pub mod schema;
@@ -82,9 +83,12 @@ pub enum Command {
     /// Send made-up users' queries to an address and show how each arm did. Exit code 1: a --fail-if holds, or nothing
     /// was answered well, 2: nobody is there, 130: interrupted.
     Traffic(Box<traffic::Args>),
+    /// Tell whether the candidate of a route is better, and how sure that is. Exit code 0: told, 1: the comparison is not
+    /// to be trusted.
+    Report(report::Args),
     /// Show the events that a running gateway has stored.
     Events(events::Args),
-    /// Write all events of a running gateway into a file.
+    /// Write all events of a running gateway into a file, or who was in which arm.
     Export(export::Args),
     /// Copy the store, also while the gateway runs, or put a copy in its place. Exit code 2: mistakes in the file.
     Backup(backup::Args),
@@ -117,6 +121,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rehearse(args) => rehearse::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Traffic(args) => traffic::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => backup::run(&args),

@@ -1,6 +1,7 @@
 //! `pointsman rollout`: where a rollout stands, and the verbs that move it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -11,6 +12,7 @@ use super::client::AdminArgs;
 use super::output;
 use crate::controller::rollout::View;
 use crate::domain::guard::Verdict;
+use crate::domain::rollout::spelled;
 
 /// Arguments of `rollout`.
 #[derive(Debug, clap::Args)]
@@ -94,7 +96,8 @@ pub fn shown(view: &View) -> String {
         text += &format!("  by        {}: {}\n", note.actor, note.reason);
     }
     for wait in &view.report.waits {
-        let about = wait.about.map(|seconds| format!(" (about {seconds} s)")).unwrap_or_default();
+        let left = wait.about.map(|seconds| spelled(Duration::from_secs(seconds)));
+        let about = left.map(|left| format!(" (about {left} left)")).unwrap_or_default();
         text += &format!("  waits for {}{about}\n", wait.what);
     }
     if !view.guards.is_empty() {

@@ -1,12 +1,15 @@
-//! `pointsman status`: how the routes of a running gateway fare, by arm.
+//! `pointsman status`: how the routes of a running gateway fare, by arm, and where their rollouts stand.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Client, DEFAULT_ADMIN, TokenArgs};
-use super::output;
+use super::{output, rollout};
+use crate::controller::rollout::View;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +23,15 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Look again each second until it is interrupted, with what each guard sees.
+    #[arg(long)]
+    pub watch: bool,
 }
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// Clears a terminal and goes to its upper left corner (ECMA-48: ED, CUP).
+const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 /// What is shown of `/api/v1/routes`.
 #[derive(Debug, Deserialize)]
@@ -38,6 +49,8 @@ struct Route {
     percent: f64,
     effective_percent: Option<f64>,
     quality_gate: Option<Gate>,
+    shadow: Option<Shadow>,
+    rollout: Option<View>,
     recent: Recent,
 }
 
@@ -56,6 +69,28 @@ struct Policy {
 #[derive(Debug, Deserialize)]
 struct Gate {
     position: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Shadow {
+    percent: f64,
+    copies: u64,
+    pairs: Pairs,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pairs {
+    wins: u64,
+    losses: u64,
+    ties: u64,
+    win_rate: Option<WinRate>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WinRate {
+    rate: f64,
+    low: f64,
+    high: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,13 +121,37 @@ const NOTHING: &str = "-";
 /// # Errors
 /// If the gateway cannot be asked, or the result cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let page: Value = Client::new(&args.admin, &args.token)?.get("/api/v1/routes")?;
-    if args.json {
-        output::write_json(&page)?;
-    } else {
-        output::write(&told(&serde_json::from_value(page)?))?;
+    let mut asked = Client::new(&args.admin, &args.token)?.get("/api/v1/routes")?;
+    loop {
+        show(args, asked)?;
+        if !args.watch {
+            return Ok(ExitCode::SUCCESS);
+        }
+        // A gateway that starts again is waited for.
+        asked = loop {
+            std::thread::sleep(LOOK);
+            match Client::new(&args.admin, &args.token)?.get("/api/v1/routes") {
+                Ok(page) => break page,
+                Err(error) => output::failure(&error),
+            }
+        };
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn show(args: &Args, page: Value) -> anyhow::Result<()> {
+    if args.json {
+        // One line each, where there are many.
+        return Ok(if args.watch { output::write(&format!("{page}\n"))? } else { output::write_json(&page)? });
+    }
+    let page: Page = serde_json::from_value(page)?;
+    let rollouts = page.routes.iter().filter_map(|route| route.rollout.as_ref());
+    let rollouts: String = if args.watch {
+        rollouts.map(rollout::shown).collect()
+    } else {
+        rollouts.map(|view| format!("{}: {}\n", view.route, rollout::headline(view))).collect()
+    };
+    let clear = if args.watch && std::io::stdout().is_terminal() { CLEAR } else { "" };
+    Ok(output::write(&format!("{clear}{}{rollouts}", told(&page)))?)
 }
 
 fn told(page: &Page) -> String {
@@ -113,6 +172,9 @@ fn candidate(route: &Route) -> Vec<String> {
     if let Some(gate) = &route.quality_gate {
         state += &format!(", gate {}", gate.position);
     }
+    if let Some(shadow) = &route.shadow {
+        state += &format!(", shadow {} % ({} copies{})", shadow.percent, shadow.copies, won(&shadow.pairs));
+    }
     if !route.policy.enabled {
         state += ", disabled";
     }
@@ -120,6 +182,14 @@ fn candidate(route: &Route) -> Vec<String> {
         state += &format!(", forced to {arm}");
     }
     row(route, "candidate", &route.candidate, &route.recent.candidate, percent, state)
+}
+
+/// Wins among the pairs that a judge told apart, with their 95 % interval.
+fn won(Pairs { wins, losses, ties, win_rate }: &Pairs) -> String {
+    let Some(WinRate { rate, low, high }) = win_rate else { return String::new() };
+    let percent = |share: f64| share * 100.0;
+    let (rate, low, high) = (percent(*rate), percent(*low), percent(*high));
+    format!("; wins {rate:.0} % ({low:.0} to {high:.0}) of {}, {ties} ties", wins + losses)
 }
 
 /// What a flag without a backend has is nothing that could break.

@@ -8,6 +8,7 @@ mod backends;
 mod events;
 mod metrics;
 mod rollout;
+mod sampling;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use crate::domain::condition::{Fact, Slot, Type};
 use crate::domain::decision::{Needs, Policy};
 use crate::domain::pin::Pins;
 use crate::domain::pointer::Pointer;
-use crate::domain::{fallback, quality, rewrite};
+use crate::domain::{experiment, fallback, quality, rewrite};
 use crate::jwt;
 
 pub use alerts::{Alerts, SigningKey, Webhook, WebhookFormat};
@@ -33,6 +34,7 @@ pub use backends::{
 pub use events::{EVENTS_PATH, Events, Exposure, State, StorePlace};
 pub use metrics::{EventSource, Metric, MetricRef, MetricSource, kind, parts};
 pub use rollout::{Asks, Baseline, Condition, Figure, Guard, Rollout, Test};
+pub use sampling::{Excerpt, JUDGE_EVENTS, Judge, Judging, SHADOW_EVENTS, Samples, Shadow, judge_event};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -67,6 +69,8 @@ pub struct Config {
     pub attributes: Vec<Attribute>,
     /// What is measured.
     pub metrics: Vec<Metric>,
+    /// Webhooks that score sampled exchanges.
+    pub judges: Vec<Judge>,
     /// The upstreams.
     pub backends: Vec<Backend>,
     /// The routes, in the order of their names.
@@ -286,6 +290,8 @@ pub enum Place {
 
 /// Index into [`Config::backends`].
 pub type BackendIndex = usize;
+/// Index into [`Config::judges`].
+pub type JudgeIndex = usize;
 /// Index into [`Config::metrics`].
 pub type MetricIndex = usize;
 /// Index into [`Config::contexts`].
@@ -329,10 +335,18 @@ pub struct Route {
     pub guards: Vec<Guard>,
     /// The quality gate.
     pub quality_gate: Option<QualityGate>,
+    /// What is to be decided.
+    pub experiment: Option<Experiment>,
     /// What control answers when the candidate fails.
     pub fallback: fallback::Settings,
     /// Who is told which arm served.
     pub expose: Expose,
+    /// Which exchanges are scored.
+    pub judge: Option<Box<Judging>>,
+    /// Which exchanges are kept.
+    pub samples: Option<Box<Samples>>,
+    /// Which requests are copied to the candidate.
+    pub shadow: Box<Shadow>,
 }
 
 /// What a route is there for.
@@ -480,6 +494,19 @@ pub struct QualityGate {
     pub metric: MetricIndex,
     /// How it judges.
     pub settings: quality::Settings,
+}
+
+/// `[routes.NAME.experiment]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiment {
+    /// What it is called.
+    pub name: String,
+    /// The metric that decides.
+    pub primary: MetricRef,
+    /// What must not become worse, and by how much it may.
+    pub guards: Vec<(MetricRef, experiment::Margin)>,
+    /// How it is judged.
+    pub settings: experiment::Settings,
 }
 
 /// Who is told which arm served (`x-pointsman-arm`, `x-pointsman-reason`, `server-timing`).

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SharedWindows;
 use super::aggregate::{self, SharedEvidence};
+use crate::clock;
 use crate::domain::Arm;
 use crate::domain::evidence::{CellKey, Kept, Measured, Stratum, decode, encode};
 use crate::domain::metric::MetricId;
@@ -30,6 +32,7 @@ pub struct Keeper {
     live: Arc<Live>,
     store: Arc<Attached>,
     evidence: SharedEvidence,
+    windows: SharedWindows,
     /// The last event that is counted.
     counted: Cursor,
     /// The last event that was counted when evidence was last written.
@@ -39,8 +42,8 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper of this evidence.
     #[must_use]
-    pub const fn new(live: Arc<Live>, store: Arc<Attached>, evidence: SharedEvidence) -> Self {
-        Self { live, store, evidence, counted: 0, written: 0 }
+    pub const fn new(live: Arc<Live>, store: Arc<Attached>, evidence: SharedEvidence, windows: SharedWindows) -> Self {
+        Self { live, store, evidence, windows, counted: 0, written: 0 }
     }
 
     /// Runs until `stopping` is told, then writes once more.
@@ -129,7 +132,13 @@ impl Keeper {
             for (number, event) in &page.rows {
                 if let Some(to) = &event.attribution {
                     let route = self.live.route_id(&to.route);
-                    self.evidence.lock().event(route, event, to, &metrics);
+                    let scores = {
+                        let mut evidence = self.evidence.lock();
+                        evidence.pair(route, event, to, |name| self.live.metric_id(name));
+                        evidence.event(route, event, to, &metrics)
+                    };
+                    let age = clock::timestamp().duration_since(event.at);
+                    self.windows.score(route, &scores, age.unsigned_abs());
                 }
                 self.counted = *number;
             }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock;
+use crate::config::model::MetricIndex;
 use crate::live::Live;
 use crate::measure::Record;
 pub use aggregate::{Evidence, SharedEvidence};
@@ -32,6 +33,14 @@ impl SharedWindows {
     #[must_use]
     pub fn summary(&self, route: u32) -> RouteSummary {
         self.lock().summary(route, clock::now_millis())
+    }
+
+    /// Scores of the candidate's answers that came as events, for the gate that judges such a metric. What is
+    /// older than the gate's window says nothing of now.
+    fn score(&self, route: u32, scores: &[(MetricIndex, f64)], age: Duration) {
+        if !scores.is_empty() {
+            self.lock().score(route, scores, age, clock::now_millis());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Windows> {

@@ -123,6 +123,18 @@ impl Windows {
         }
     }
 
+    pub(super) fn score(&mut self, route: u32, scores: &[(MetricIndex, f64)], age: Duration, now: Millis) {
+        let Some(windows) = self.routes.get_mut(route) else { return };
+        let Some((metric, settings, gate)) = &mut windows.gate else { return };
+        if age > settings.window {
+            return;
+        }
+        for (_, score) in scores.iter().filter(|(of, _)| of == metric) {
+            gate.record(*score, now);
+            windows.arms[Arm::Candidate.index()].at(now).score.add(*score);
+        }
+    }
+
     /// Judges a route's gate; a route without one is open.
     pub(super) fn judge(&mut self, route: u32, now: Millis) -> Position {
         let gate = self.routes.get_mut(route).and_then(|windows| windows.gate.as_mut());

@@ -66,6 +66,15 @@ impl Pointer {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
         })
     }
+
+    /// As [`Pointer::find`], to change it.
+    pub fn find_mut<'v>(&self, document: &'v mut Value) -> Option<&'v mut Value> {
+        self.0.iter().try_fold(document, |value, step| match value {
+            Value::Object(fields) => fields.get_mut(&**step),
+            Value::Array(items) => items.get_mut(index(step)?),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        })
+    }
 }
 
 impl fmt::Display for Pointer {

@@ -110,17 +110,8 @@ pub struct Place {
 impl Series {
     /// Counts a value that was measured at a time. With `timed`, its distribution is kept, too.
     pub fn observe(&mut self, at: Seconds, arm: Arm, metric: Measured, value: f64, timed: bool) {
-        let minute = at.div_euclid(Step::Minute.seconds());
-        if self.pending.as_ref().is_none_or(|pending| pending.minute < minute) {
-            self.settle();
-            // The slices have to be there: they tell what is too old.
-            for step in Step::ALL {
-                self.slice((step, at.div_euclid(step.seconds())));
-            }
-            self.pending = Some(Pending { minute, ..Pending::default() });
-        }
-        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.minute == minute) {
-            pending.arms[arm.index()].or_default(metric).observe(value, timed);
+        if let Some(arms) = self.newest(at) {
+            arms[arm.index()].or_default(metric).observe(value, timed);
             return;
         }
         // What comes late goes where it belongs.
@@ -130,6 +121,20 @@ impl Series {
                 slice.changed = true;
             }
         }
+    }
+
+    /// The newest minute, to add to it; `None` for a time before it.
+    pub fn newest(&mut self, at: Seconds) -> Option<&mut ByArm> {
+        let minute = at.div_euclid(Step::Minute.seconds());
+        if self.pending.as_ref().is_none_or(|pending| pending.minute < minute) {
+            self.settle();
+            // The slices have to be there: they tell what is too old.
+            for step in Step::ALL {
+                self.slice((step, at.div_euclid(step.seconds())));
+            }
+            self.pending = Some(Pending { minute, ..Pending::default() });
+        }
+        self.pending.as_mut().filter(|pending| pending.minute == minute).map(|pending| &mut pending.arms)
     }
 
     /// Puts what is pending into its slices.

@@ -16,6 +16,18 @@ const KEYS_PER_E: f64 = 49.998_333_288_886_78;
 const LOWEST_KEY: i32 = 116;
 const BUCKETS: usize = 986;
 
+/// Where a duration is counted; found once for all sketches that count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(u16);
+
+impl Place {
+    /// The place of a duration in microseconds. Beyond 10 µs and one hour it counts as these.
+    #[must_use]
+    pub fn of(micros: u64) -> Self {
+        Self((key(micros as f64) - LOWEST_KEY).clamp(0, BUCKETS as i32 - 1) as u16)
+    }
+}
+
 /// Counts of durations, in microseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
@@ -25,14 +37,20 @@ pub struct Sketch {
 }
 
 impl Sketch {
-    /// Counts one duration in microseconds. Beyond 10 µs and one hour it counts as these.
+    /// Counts one duration in microseconds.
     pub fn add(&mut self, micros: u64) {
+        self.count_at(Place::of(micros));
+    }
+
+    /// Counts one duration whose place is known.
+    pub fn count_at(&mut self, Place(place): Place) {
         if self.counts.is_empty() {
             self.counts = vec![0; BUCKETS];
         }
-        let index = (key(micros as f64) - LOWEST_KEY).clamp(0, BUCKETS as i32 - 1) as usize;
-        self.counts[index] = self.counts[index].saturating_add(1);
-        self.total += 1;
+        if let Some(count) = self.counts.get_mut(usize::from(place)) {
+            *count = count.saturating_add(1);
+            self.total += 1;
+        }
     }
 
     /// Bytes of a sketch with values.

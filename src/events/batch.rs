@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::clock;
+use crate::config::model::{JUDGE_EVENTS, SHADOW_EVENTS};
 use crate::domain::context::usable_key;
 use crate::domain::exposure::TOKEN_LETTERS;
 use crate::store::EventId;
@@ -86,6 +87,10 @@ fn draft(event: Value, now: Timestamp, keep: Duration) -> Result<Draft, Vec<Mist
     reader.refuse_unknown();
     let id = reader.word("id", MAX_ID);
     let name = reader.word("name", MAX_NAME);
+    if name.as_deref().is_some_and(|name| [JUDGE_EVENTS, SHADOW_EVENTS].iter().any(|begin| name.starts_with(begin))) {
+        let reason = format!("names that begin with `{JUDGE_EVENTS}` or `{SHADOW_EVENTS}` are the gateway's own");
+        reader.mistakes.push(Mistake::new("name", reason));
+    }
     if name.is_none() && !reader.has_mistake("name") {
         reader.mistakes.push(Mistake::new("name", "it is missing"));
     }

@@ -13,7 +13,8 @@ use crate::domain::Arm;
 use crate::domain::assignment::Digest;
 use crate::store::memory::Memory;
 use crate::store::{
-    Appended, Checkpoint, Entry, EventQuery, HistoryQuery, Page, State, StateChange, StateVersion, Store, UserHash,
+    Appended, Checkpoint, Entry, EventQuery, HistoryQuery, Page, Sample, SampleQuery, State, StateChange, StateVersion,
+    Store, UserHash,
 };
 
 const FILE: &str = r#"
@@ -356,6 +357,15 @@ impl Store for Failing {
     async fn events(&self, _: EventQuery) -> Result<Page<Event>, Failure> {
         Err(self.0.clone())
     }
+    async fn append_samples(&self, _: Vec<Sample>) -> Result<Appended, Failure> {
+        Err(self.0.clone())
+    }
+    async fn samples(&self, _: SampleQuery) -> Result<Page<Sample>, Failure> {
+        Err(self.0.clone())
+    }
+    async fn forget_samples(&self, _: &str, _: Timestamp) -> Result<u64, Failure> {
+        Err(self.0.clone())
+    }
     async fn prune(&self, _: Timestamp) -> Result<u64, Failure> {
         Err(self.0.clone())
     }
@@ -372,6 +382,9 @@ impl Store for Failing {
         Err(self.0.clone())
     }
     async fn state(&self, _: &str) -> Result<Option<State>, Failure> {
+        Err(self.0.clone())
+    }
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure> {
         Err(self.0.clone())
     }
     async fn save_state(&self, _: StateChange) -> Result<StateVersion, Failure> {

@@ -83,15 +83,31 @@ fn log_opened(path: &Path) {
 }
 
 async fn forget_old(intake: &Intake, settings: &State) {
-    let keep = jiff::SignedDuration::try_from(settings.keep_events).unwrap_or(jiff::SignedDuration::MAX);
-    let Ok(before) = clock::timestamp().checked_sub(keep) else { return };
+    forget_samples(intake).await;
+    let Some(before) = ago(settings.keep_events) else { return };
     if let Ok(rows @ 1..) = intake.store.prune(before).await {
         intake.pruned[AGE].fetch_add(rows, Ordering::Relaxed);
         tracing::info!(rows, %before, "events and history that are too old were removed");
     }
 }
 
-/// Removes the oldest events, a tenth at a time, until the store has its size.
+/// Removes the kept exchanges of each route that are older than it asks for.
+async fn forget_samples(intake: &Intake) {
+    let snapshot = intake.live.snapshot();
+    for route in &snapshot.config().routes {
+        let Some(before) = route.samples.as_ref().and_then(|samples| ago(samples.keep)) else { continue };
+        if let Ok(rows @ 1..) = intake.store.forget_samples(&route.name, before).await {
+            intake.pruned[AGE].fetch_add(rows, Ordering::Relaxed);
+            tracing::info!(rows, route = &*route.name, "kept exchanges that are too old were removed");
+        }
+    }
+}
+
+fn ago(length: Duration) -> Option<jiff::Timestamp> {
+    clock::timestamp().checked_sub(jiff::SignedDuration::try_from(length).unwrap_or(jiff::SignedDuration::MAX)).ok()
+}
+
+/// Removes the oldest events and kept exchanges, a tenth at a time, until the store has its size.
 async fn keep_size(intake: &Intake, settings: &State) -> Result<(), Failure> {
     while intake.store.size().await? > settings.max_size {
         let rows = intake.store.drop_oldest().await?;
@@ -101,7 +117,12 @@ async fn keep_size(intake: &Intake, settings: &State) -> Result<(), Failure> {
         }
         intake.pruned[SIZE].fetch_add(rows, Ordering::Relaxed);
         let (size, max_size) = (intake.store.last_size(), settings.max_size);
-        tracing::warn!(rows, size, max_size, "the store is over state.max_size: the oldest events were removed");
+        tracing::warn!(
+            rows,
+            size,
+            max_size,
+            "the store is over state.max_size: the oldest events and kept exchanges were removed"
+        );
     }
     Ok(())
 }

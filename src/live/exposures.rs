@@ -26,14 +26,30 @@ fn exposure_of(route: &Route, exposures: &Exposures) -> Option<Exposure> {
     exposures.get(&route.name).cloned().or_else(|| is_supervised(route).then(Exposure::unknown))
 }
 
+/// A route that takes the place of one that was rolled back may be that one under another name: until the
+/// controller has looked, it serves control.
+pub(super) fn doubt(exposures: &mut Exposures, before: Option<&Config>, now: &Config) {
+    let named = |config: &Config, name: &str| config.routes.iter().any(|route| *route.name == *name);
+    let Some(before) = before else { return };
+    let latch_is_gone = exposures.iter().any(|(name, exposure)| exposure.stop.is_some() && !named(now, name));
+    if latch_is_gone {
+        let fresh = now.routes.iter().filter(|route| !named(before, &route.name));
+        let fresh: Vec<Arc<str>> = fresh.map(|route| Arc::clone(&route.name)).collect();
+        for name in fresh {
+            exposures.entry(name).or_insert_with(Exposure::unknown);
+        }
+    }
+}
+
 /// Lays exposures over the routes of a configuration.
 pub(super) fn lay_over(config: &mut Config, exposures: &Exposures) {
     let mut policies: Vec<Policy> = Vec::with_capacity(config.routes.len());
     let mut changed = false;
-    for route in &config.routes {
+    for route in &mut config.routes {
         let mut policy = Policy::clone(&route.policy);
         if let Some(exposure) = exposure_of(route, exposures) {
             changed = true;
+            shadow(route, &exposure);
             apply(&mut policy, &route.rollout.plan, exposure);
         }
         policies.push(policy);
@@ -73,6 +89,13 @@ fn build(
     policy
 }
 
+/// A stage says how much is copied; without stages the file does.
+fn shadow(route: &mut Route, exposure: &Exposure) {
+    if let Some(percent) = exposure.shadow {
+        route.shadow.percent = percent;
+    }
+}
+
 fn apply(policy: &mut Policy, plan: &Plan, exposure: Exposure) {
     let percent = match (plan, exposure.cap) {
         // The file's own percentage may be newer than the controller's last look.
@@ -110,6 +133,22 @@ mod tests {
         let stops: Vec<_> = config.routes.iter().map(|route| route.policy.stop).collect();
         assert_eq!(stops, [Some(Stop::StateUnknown), None, Some(Stop::StateUnknown)]);
         assert_eq!(config.routes[1].policy.prerequisites[0].policy.stop, Some(Stop::StateUnknown));
+    }
+
+    #[test]
+    fn who_takes_the_place_of_a_latched_route_is_doubted() {
+        let config = config();
+        let mut renamed = config.clone();
+        renamed.routes[2].name = Arc::from("new");
+        let stopped = Exposure { stop: Some(Stop::RolledBack), ..Exposure::of_file(Percent::ZERO) };
+        let rows = [("c", true), ("b", false)];
+        for (latched, doubted) in rows {
+            let mut exposures = Exposures::from([(Arc::from(latched), stopped.clone())]);
+            doubt(&mut exposures, None, &renamed);
+            assert_eq!(exposures.len(), 1);
+            doubt(&mut exposures, Some(&config), &renamed);
+            assert_eq!(exposures.get("new").is_some_and(|exposure| exposure.stop.is_some()), doubted, "{latched}");
+        }
     }
 
     #[test]

@@ -8,11 +8,14 @@ mod exposing;
 pub mod exposures;
 #[cfg(test)]
 mod fixture;
+pub mod judges;
 pub mod jwks;
 pub mod meters;
 mod pulse;
+pub mod quota;
 pub mod reload;
 pub mod routes;
+pub mod shadows;
 pub mod state;
 pub mod users;
 pub mod watch;
@@ -38,6 +41,7 @@ use meters::MetricIds;
 
 pub use exposing::Exposing;
 pub use exposures::Exposures;
+pub use judges::{Judge, JudgeState};
 pub use jwks::{Jwks, Ring};
 pub use meters::{ArmMeters, Meters};
 pub use reload::{Attempted, ReloadOutcome, Reloader, Trigger};
@@ -61,6 +65,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<RouteState>>,
     /// State of the backends, in the order of `Config::backends`.
     pub backends: Vec<LiveBackend>,
+    /// The judges, in the order of `Config::judges`.
+    pub judges: Vec<Judge>,
     /// The phases that the routes are in, in the order of `Config::routes`.
     pub phases: Vec<Phase>,
     /// What is read from answers.
@@ -177,6 +183,7 @@ pub struct Live {
 struct Registry {
     routes: HashMap<Arc<str>, Arc<RouteState>>,
     backends: HashMap<Arc<str>, LiveBackend>,
+    judges: HashMap<Arc<str>, Judge>,
     metrics: MetricIds,
     jwks: Option<Arc<Jwks>>,
     /// What runs, as the file has it.
@@ -298,6 +305,7 @@ impl Registry {
         background: &tokio::runtime::Handle,
     ) -> Result<Snapshot, BuildError> {
         let base = loaded.clone();
+        exposures::doubt(&mut self.exposures, self.base.as_ref().map(|base| &base.config), &loaded.config);
         exposures::lay_over(&mut loaded.config, &self.exposures);
         let mut upstreams = Vec::with_capacity(loaded.config.backends.len());
         for backend in &loaded.config.backends {
@@ -309,10 +317,17 @@ impl Registry {
             });
         }
         let jwks = self.jwks(&loaded.config)?;
+        let judges = loaded.config.judges.iter().map(|judge| Judge::new(judge, self.judges.get(&judge.name)));
+        let judges = judges.collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail: the registry changes only when the snapshot stands.
+        self.judges.extend(judges.iter().map(|judge| (Arc::clone(&judge.state.name), judge.clone())));
         let backends = loaded.config.backends.iter().zip(upstreams);
         let backends = backends.map(|(backend, upstream)| self.backend(&backend.name, upstream, background)).collect();
-        let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers)).collect();
+        let routes = loaded.config.routes.iter().map(|route| self.route(&route.name, workers));
+        let routes: Vec<Arc<RouteState>> = routes.collect();
+        for (route, state) in loaded.config.routes.iter().zip(&routes) {
+            state.shadow.set_percent(route.shadow.percent.get());
+        }
         let table = RouteTable::new(&loaded.config);
         let phases = loaded.config.routes.iter().map(|route| phase::parts(&loaded.config, route).phase()).collect();
         let meters = self.metrics.meters(&loaded.config.metrics);
@@ -331,6 +346,7 @@ impl Registry {
             table,
             routes,
             backends,
+            judges,
             phases,
             meters,
             reads_claims,

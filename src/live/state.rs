@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use super::shadows::ShadowState;
 use crate::domain::breaker::{self, Lease, Millis, Position, Settings, State, View};
 use crate::domain::budget::{Day, Spent};
 use crate::domain::quality;
+use crate::domain::sampling::{Fate, Purpose};
 use crate::measure::{RouteCounters, RouteTotals};
 
 /// The breaker, bulkhead and throttle of one backend, shared by all workers and routes.
@@ -240,6 +242,9 @@ pub struct RouteState {
     gate_moves: AtomicU32,
     evidence_bytes: AtomicU64,
     evidence_dropped: AtomicU64,
+    /// Copies of its requests.
+    pub shadow: ShadowState,
+    sampled: [[AtomicU64; Fate::ALL.len()]; Purpose::ALL.len()],
 }
 
 impl RouteState {
@@ -253,7 +258,27 @@ impl RouteState {
             gate_moves: AtomicU32::new(0),
             evidence_bytes: AtomicU64::new(0),
             evidence_dropped: AtomicU64::new(0),
+            shadow: ShadowState::default(),
+            sampled: Default::default(),
         }
+    }
+
+    /// The percentage of requests that are copied to the candidate now: what the file says, until something
+    /// else sets it.
+    #[must_use]
+    pub fn shadow_percent(&self) -> f64 {
+        self.shadow.percent()
+    }
+
+    /// Counts what became of an exchange that was drawn.
+    pub fn note_sampled(&self, purpose: Purpose, fate: Fate) {
+        self.sampled[purpose.index()][fate.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many exchanges that were drawn for a purpose ended like this.
+    #[must_use]
+    pub fn sampled(&self, purpose: Purpose, fate: Fate) -> u64 {
+        self.sampled[purpose.index()][fate.index()].load(Ordering::Relaxed)
     }
 
     /// Where the quality gate stands.

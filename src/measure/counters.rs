@@ -120,6 +120,20 @@ impl HistogramTotals {
         totals
     }
 
+    /// Without any value.
+    #[must_use]
+    pub const fn empty(bounds: &'static [u64; 16]) -> Self {
+        Self { bounds, buckets: [0; 17], sum_micros: 0 }
+    }
+
+    /// Counts one duration.
+    pub fn add(&mut self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = self.bounds.partition_point(|&bound| bound < micros);
+        self.buckets[bucket] += 1;
+        self.sum_micros = self.sum_micros.saturating_add(micros);
+    }
+
     /// How many values.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -144,6 +158,18 @@ impl CodeClass {
     #[must_use]
     pub fn of(status: Option<http::StatusCode>) -> Self {
         status.map_or(Self::None, |status| Self::Of((status.as_u16() / 100).clamp(1, 5) as u8))
+    }
+
+    /// The class of a status as a number; 0 for none.
+    #[must_use]
+    pub fn of_code(status: u16) -> Self {
+        Self::of(http::StatusCode::from_u16(status).ok())
+    }
+
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        Self::WORDS[self.index()]
     }
 
     /// Position in [`CodeClass::WORDS`].

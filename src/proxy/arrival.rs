@@ -177,6 +177,7 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     exchange.upgrade = upgrade.filter(|_| exchange.wishes.upgrade.is_some());
     exchange.exposure = expose(&snapshot, route, &decision, &mut exchange.parts.headers);
     headers::apply(&mut exchange.parts.headers, &definition.request_headers);
+    exchange.sample();
     lease
 }
 

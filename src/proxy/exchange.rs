@@ -6,8 +6,9 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
@@ -25,7 +26,7 @@ use super::timer::Timer;
 use super::tunnel;
 use super::upload::SharedUpload;
 use crate::clock;
-use crate::config::model::{Endpoint, Target};
+use crate::config::model::{ArmRewrite, Endpoint, Target};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{self, Lease, View};
@@ -33,6 +34,12 @@ use crate::domain::decision::Reason;
 use crate::domain::fallback::{Cause, Situation};
 use crate::domain::metric::Values;
 use crate::live::Snapshot;
+use crate::sampling::CopyRequest;
+
+/// Fields that tell of how a request comes, which are not those of its copy: that has a body of known length,
+/// and no trailers.
+const FRAMING: [HeaderName; 5] =
+    [header::CONNECTION, header::CONTENT_LENGTH, header::TE, header::TRAILER, header::TRANSFER_ENCODING];
 
 /// The client is gone, or must go: the connection is closed without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -208,37 +215,17 @@ impl Exchange {
     /// The request as this arm's backend gets it. Where a second sending is possible it gets a copy of
     /// the fields.
     fn outgoing(&mut self, arm: Arm, snapshot: &Snapshot, endpoint: &Endpoint) -> Result<Outgoing, Failure> {
-        let route = self.ledger.route();
-        let rewrite = route.rewrite(arm);
-        let body = self.rewriting.as_ref().and_then(|rewriting| rewriting.body.as_ref());
-        let backend = self.ledger.backend(arm);
         let mut headers = match arm {
             Arm::Control if !self.idempotent => std::mem::take(&mut self.parts.headers),
             Arm::Control | Arm::Candidate => self.parts.headers.clone(),
         };
-        let identity = &snapshot.config().contexts[route.policy.split_by].key;
-        let token = snapshot.config().jwt.as_ref().and_then(|jwt| jwt.header.as_ref());
-        headers::fit_to_backend(&mut headers, self.survey, backend, identity, token);
-        if let Some(rule) = &route.override_header {
-            headers.remove(&rule.header);
-        }
-        if route.pin.is_some() {
-            headers.remove(X_POINTSMAN_PIN);
-        }
-        let host = respond::upstream_host(backend, endpoint, &self.host);
-        headers.insert(header::HOST, host);
-        if let Some(rewrite) = rewrite {
-            rewriting::fit_request(&mut headers, rewrite, body);
-        }
+        let body = self.rewriting.as_ref().and_then(|rewriting| rewriting.body.as_ref());
+        self.fit_fields(&mut headers, arm, snapshot, (endpoint, body));
         if body.is_none() && self.upload.is_some() && !headers.contains_key(header::CONTENT_LENGTH) {
             // Without it hyper sends GET and HEAD without their body.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let matched = route.matches().map_or("", |rule| &rule.path);
-        let uri = match rewrite.and_then(|rewrite| rewrite.path.as_deref()) {
-            Some(path) => replaced_uri(&self.parts.uri, path, &endpoint.base_path),
-            None => upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path),
-        };
+        let uri = self.uri_for(arm, endpoint);
         let uri =
             uri.ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
         if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
@@ -249,6 +236,60 @@ impl Exchange {
             None => Sending::Original(self.upload.clone()),
         };
         Ok(Outgoing { method: self.parts.method.clone(), uri, headers, body })
+    }
+
+    /// Makes the fields fit an arm's backend.
+    fn fit_fields(
+        &self,
+        headers: &mut HeaderMap,
+        arm: Arm,
+        snapshot: &Snapshot,
+        (endpoint, body): (&Endpoint, Option<&Bytes>),
+    ) {
+        let (route, backend) = (self.ledger.route(), self.ledger.backend(arm));
+        let identity = &snapshot.config().contexts[route.policy.split_by].key;
+        let token = snapshot.config().jwt.as_ref().and_then(|jwt| jwt.header.as_ref());
+        headers::fit_to_backend(headers, self.survey, backend, identity, token);
+        if let Some(rule) = &route.override_header {
+            headers.remove(&rule.header);
+        }
+        if route.pin.is_some() {
+            headers.remove(X_POINTSMAN_PIN);
+        }
+        headers.insert(header::HOST, respond::upstream_host(backend, endpoint, &self.host));
+        if let Some(rewrite) = route.rewrite(arm) {
+            rewriting::fit_request(headers, rewrite, body);
+        }
+    }
+
+    /// The target as an arm's backend gets it.
+    fn uri_for(&self, arm: Arm, endpoint: &Endpoint) -> Option<Uri> {
+        let route = self.ledger.route();
+        let matched = route.matches().map_or("", |rule| &rule.path);
+        match route.rewrite(arm).and_then(|rewrite| rewrite.path.as_deref()) {
+            Some(path) => replaced_uri(&self.parts.uri, path, &endpoint.base_path),
+            None => upstream_uri(&self.parts.uri, matched, route.rewrite_prefix.as_deref(), &endpoint.base_path),
+        }
+    }
+
+    /// What a copy for the candidate is made of; `None` where there is nowhere to send it.
+    pub(super) fn copy(&self) -> Option<Box<CopyRequest>> {
+        let snapshot = self.ledger.snapshot();
+        let upstream = snapshot.backends[self.ledger.arms().candidate].upstream.as_ref()?;
+        let address = upstream.pick(self.ledger.request().key.as_deref().map(str::as_bytes))?;
+        let mut headers = self.parts.headers.clone();
+        self.fit_fields(&mut headers, Arm::Candidate, snapshot, (&address.endpoint, None));
+        let rewrites = |rewrite: &ArmRewrite| !rewrite.body.is_empty() && self.upload.is_some();
+        if self.ledger.route().rewrite(Arm::Candidate).is_some_and(rewrites) {
+            rewriting::become_json(&mut headers);
+        }
+        for framing in FRAMING {
+            headers.remove(framing);
+        }
+        headers.insert(headers::X_POINTSMAN_SHADOW, HeaderValue::from_static("1"));
+        let uri = self.uri_for(Arm::Candidate, &address.endpoint)?;
+        let facts = self.rewriting.as_ref().map(|rewriting| rewriting.facts.clone()).unwrap_or_default();
+        Some(Box::new(CopyRequest { address, method: self.parts.method.clone(), uri, headers, facts }))
     }
 
     /// Looks at the head of an answer: may it be passed on, and does it count as a failure?
@@ -308,6 +349,7 @@ impl Exchange {
         }
         let Answer { mut response, mut connection } = answer;
         self.finish_head(response.status(), response.headers_mut());
+        self.ledger.show_head(response.status(), response.headers());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             connection.detach();
             return Ok(self.upgrade(response));
@@ -368,6 +410,7 @@ impl Exchange {
             upload.release();
         }
         self.finish_head(response.status(), response.headers_mut());
+        self.ledger.show_whole(&response);
         self.attach_ledger(response)
     }
 

@@ -16,6 +16,8 @@ use crate::live::Snapshot;
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub(crate) const X_POINTSMAN_ARM: HeaderName = HeaderName::from_static("x-pointsman-arm");
+/// Marks copies of requests.
+pub(crate) const X_POINTSMAN_SHADOW: HeaderName = HeaderName::from_static("x-pointsman-shadow");
 pub(crate) const X_POINTSMAN_REASON: HeaderName = HeaderName::from_static("x-pointsman-reason");
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -111,6 +113,7 @@ pub(crate) struct Survey {
     authorization: bool,
     cookie: bool,
     told_of_decision: bool,
+    shadow: bool,
 }
 
 /// Surveys a message's fields.
@@ -132,6 +135,7 @@ pub(crate) fn survey(headers: &HeaderMap) -> Survey {
             "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-port"
             | "x-forwarded-prefix" | "x-real-ip" | "forwarded" => survey.forwarded = true,
             "x-pointsman-arm" | "x-pointsman-reason" => survey.told_of_decision = true,
+            "x-pointsman-shadow" => survey.shadow = true,
             _ => {}
         }
     }
@@ -217,6 +221,10 @@ pub(crate) fn prepare_request(
     if survey.expect {
         // The client was told to go on by this hop; the next one gets the body at once.
         parts.headers.remove(header::EXPECT);
+    }
+    if survey.shadow && !trusted {
+        // Backends may do without what a copy must not do: not for whoever says so.
+        parts.headers.remove(X_POINTSMAN_SHADOW);
     }
     forward(&mut parts.headers, peer, trusted, survey.forwarded, host);
     add_via(&mut parts.headers, parts.version);

@@ -7,9 +7,11 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::headers::Peer;
+use super::reply::Reply;
+use super::specimen::Specimen;
 use super::tap;
 use super::worker::{Current, Worker};
 use crate::clock;
@@ -55,6 +57,8 @@ pub(crate) struct Ledger {
     first_byte_at: Option<Instant>,
     /// When the last byte of the answer came, once it has.
     finished_at: Option<Instant>,
+    /// What is taken of the exchange, if it was drawn.
+    pub(crate) specimen: Option<Box<Specimen>>,
 }
 
 /// What the access log tells about the request itself.
@@ -107,6 +111,7 @@ impl Ledger {
             request,
             first_byte_at: None,
             finished_at: None,
+            specimen: None,
         }
     }
 
@@ -267,6 +272,9 @@ impl Ledger {
     pub(crate) fn finish(&mut self, outcome: Outcome, now: Instant) {
         self.end(outcome, now);
         self.finished_at = Some(now);
+        if let Some(specimen) = &mut self.specimen {
+            specimen.complete();
+        }
     }
 
     /// Control takes over after the candidate failed.
@@ -280,6 +288,30 @@ impl Ledger {
     /// Control would have helped, and may not.
     pub(crate) fn suppress(&self, cause: Cause) {
         self.counters().suppressed[cause.index()].add(1);
+    }
+
+    /// Shows the head of a backend's answer to who samples the exchange.
+    pub(crate) fn show_head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        if let Some(mut specimen) = self.specimen.take() {
+            specimen.begin(&self.worker, self.route(), status, headers);
+            self.specimen = Some(specimen);
+        }
+    }
+
+    /// Shows a whole answer to who samples the exchange.
+    pub(crate) fn show_whole(&mut self, response: &Response<Reply>) {
+        self.show_head(response.status(), response.headers());
+        if let (Some(specimen), Reply::Full(bytes)) = (&mut self.specimen, response.body()) {
+            specimen.see(bytes.as_deref().unwrap_or_default());
+            specimen.complete();
+        }
+    }
+
+    /// Shows a piece of it.
+    pub(crate) fn show(&mut self, piece: &[u8]) {
+        if let Some(specimen) = &mut self.specimen {
+            specimen.see(piece);
+        }
     }
 
     /// The head of the response is about to go to the client.
@@ -304,7 +336,11 @@ impl Ledger {
         self.upstream_time
     }
 
-    fn route_state(&self) -> &RouteState {
+    pub(crate) const fn response_bytes(&self) -> u64 {
+        self.response_bytes
+    }
+
+    pub(crate) fn route_state(&self) -> &RouteState {
         &self.snapshot.routes[self.matched.route]
     }
 
@@ -386,6 +422,9 @@ impl Drop for Ledger {
         }
         let record = self.record(now, micros(duration));
         self.worker.push(record);
+        if let Some(specimen) = self.specimen.take() {
+            specimen.submit(self, &record);
+        }
         self.log(now, &record);
         self.request.peer.rest(now);
         self.worker.counters().finished.add(1);

@@ -33,6 +33,7 @@ use crate::events::Intake;
 use crate::live::Live;
 use crate::measure::Record;
 use crate::measure::record::RING_CAPACITY;
+use crate::sampling::Sampling;
 use crate::telemetry::access::AccessLog;
 
 /// Connections the kernel keeps for a worker that has not accepted them yet.
@@ -97,6 +98,7 @@ impl DataPlane {
         live: &Arc<Live>,
         access: &AccessLog,
         intake: &Arc<Intake>,
+        sampling: &Arc<Sampling>,
     ) -> Result<(Self, Vec<rtrb::Consumer<Record>>), StartError> {
         let wanted = live.snapshot().config().listen.address;
         let listeners =
@@ -114,7 +116,8 @@ impl DataPlane {
             consumers.push(consumer);
             let (live, access, intake) = (Arc::clone(live), access.clone(), Arc::clone(intake));
             let replay_memory = Arc::clone(&replay_memory);
-            let parts = WorkerParts { index, live, ring, access, intake, replay_memory };
+            let sampling = Arc::clone(sampling);
+            let parts = WorkerParts { index, live, ring, access, intake, sampling, replay_memory };
             let phase = phase.subscribe();
             let thread = start_worker(parts, listener, phase).map_err(|source| StartError::Worker { index, source })?;
             threads.push(thread);

@@ -2,7 +2,7 @@
 //!
 //! One thread a worker, each with its own runtime, listener and upstream connections. The way of a
 //! request is told in [`exchange`]; it sees `domain`, `config`, `live`, `upstream`, `measure`, the
-//! access log and the intake of events, and never the store, the controller or the administrative API.
+//! access log, the intake of events and where sampled exchanges go, and never the store, the controller or the administrative API.
 
 mod admission;
 mod arrival;
@@ -24,6 +24,7 @@ mod problem;
 mod reply;
 mod respond;
 mod rewriting;
+mod specimen;
 mod tap;
 mod target;
 mod timer;

@@ -82,6 +82,7 @@ impl Stream {
                 self.waiting_since = None;
                 if let Some(data) = frame.data_ref() {
                     self.ledger.add_bytes(data.len() as u64);
+                    self.ledger.show(data);
                     if let Some(tap) = &mut self.tap {
                         tap.see(data, &self.ledger);
                     }

@@ -56,7 +56,7 @@ const OF_THE_BYTES: [&str; 13] = [
 /// What rewriting needs of a request.
 pub(crate) struct Rewriting {
     /// What templates mention.
-    facts: Vec<(Arc<str>, Option<Fact<'static>>)>,
+    pub(super) facts: Vec<(Arc<str>, Option<Fact<'static>>)>,
     original: Original,
     /// What the arm that is asked now is sent instead; `None` for the client's own body.
     pub(super) body: Option<Bytes>,
@@ -283,6 +283,12 @@ pub(super) fn fit_request(fields: &mut HeaderMap, rewrite: &ArmRewrite, body: Op
         fields.remove(header::RANGE);
         fields.remove(header::IF_RANGE);
     }
+}
+
+/// Makes the fields those of a JSON body of unknown length.
+pub(super) fn become_json(fields: &mut HeaderMap) {
+    strip(fields);
+    fields.insert(header::CONTENT_TYPE, JSON);
 }
 
 fn strip(fields: &mut HeaderMap) {

@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 
 use super::timer::Timer;
 use crate::clock;
+use crate::sampling::capture::Capture;
 
 /// Why the client's body ended before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +135,8 @@ pub(crate) struct Upload {
     failure: Option<UploadError>,
     waiting_for_client: bool,
     progress_at: Instant,
+    /// Sees each piece as it comes in, where the exchange is sampled.
+    witness: Option<Box<Capture>>,
 }
 
 /// A shared [`Upload`].
@@ -169,7 +172,21 @@ impl SharedUpload {
             failure: None,
             waiting_for_client: false,
             progress_at: now,
+            witness: None,
         })))
+    }
+
+    /// From now on a witness sees what comes in; it is shown what was gathered before.
+    pub(crate) fn witness(&self, mut witness: Capture) {
+        let mut upload = self.0.borrow_mut();
+        witness.announce(upload.kept_bytes + upload.incoming.size_hint().lower());
+        upload.kept.iter().for_each(|piece| witness.see(piece));
+        upload.witness = Some(Box::new(witness));
+    }
+
+    /// Gives the witness back.
+    pub(crate) fn take_witness(&self) -> Option<Capture> {
+        self.0.borrow_mut().witness.take().map(|witness| *witness)
     }
 
     /// Reads the body before the first try, up to its end or to the first piece beyond `limit` bytes, and
@@ -374,6 +391,9 @@ impl Upload {
         self.progress_at = clock::now();
         if let Some(data) = frame.data_ref() {
             self.received += data.len() as u64;
+            if let Some(witness) = &mut self.witness {
+                witness.see(data);
+            }
             if self.received > self.limits.max_body {
                 return Poll::Ready(Some(Err(self.fail(UploadError::TooLarge))));
             }

@@ -16,6 +16,7 @@ use crate::events::Intake;
 use crate::live::{Live, Snapshot};
 use crate::measure::Record;
 use crate::measure::counters::WorkerCounters;
+use crate::sampling::Sampling;
 use crate::telemetry::access::AccessLog;
 
 /// See the module.
@@ -28,6 +29,7 @@ pub(crate) struct Worker {
     ring: RefCell<rtrb::Producer<Record>>,
     access: AccessLog,
     intake: Arc<Intake>,
+    sampling: Arc<Sampling>,
     replay_memory: Arc<ReplayMemory>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -44,6 +46,7 @@ pub(crate) struct WorkerParts {
     pub(crate) ring: rtrb::Producer<Record>,
     pub(crate) access: AccessLog,
     pub(crate) intake: Arc<Intake>,
+    pub(crate) sampling: Arc<Sampling>,
     pub(crate) replay_memory: Arc<ReplayMemory>,
 }
 
@@ -59,6 +62,7 @@ impl Worker {
             ring: RefCell::new(parts.ring),
             access: parts.access,
             intake: parts.intake,
+            sampling: parts.sampling,
             replay_memory: parts.replay_memory,
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -93,6 +97,11 @@ impl Worker {
     /// Where events go.
     pub(crate) const fn intake(&self) -> &Arc<Intake> {
         &self.intake
+    }
+
+    /// Where sampled exchanges go.
+    pub(crate) const fn sampling(&self) -> &Arc<Sampling> {
+        &self.sampling
     }
 
     pub(crate) fn counters(&self) -> &WorkerCounters {

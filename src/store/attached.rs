@@ -13,14 +13,17 @@ use jiff::Timestamp;
 use tokio::sync::{SetOnce, watch};
 
 use super::{
-    Appended, Checkpoint, Cursor, Entry, Event, EventQuery, Failure, HistoryQuery, Page, State, StateChange,
-    StateVersion, Store, UserHash,
+    Appended, Checkpoint, Cursor, Entry, Event, EventQuery, Failure, HistoryQuery, Page, Sample, SampleQuery, State,
+    StateChange, StateVersion, Store, UserHash,
 };
 
 /// What can fail, in words for metrics.
-pub const OPERATIONS: [&str; 15] = [
+pub const OPERATIONS: [&str; 18] = [
     "append_events",
     "read_events",
+    "append_samples",
+    "read_samples",
+    "forget_samples",
     "prune",
     "drop_oldest",
     "erase_user",
@@ -213,6 +216,31 @@ impl Store for Attached {
         self.note("read_events", Proof::Reads, outcome)
     }
 
+    async fn append_samples(&self, samples: Vec<Sample>) -> Result<Appended, Failure> {
+        let outcome = match self.open() {
+            Ok(store) => store.append_samples(samples).await,
+            Err(failure) => Err(failure),
+        };
+        let proof = if outcome.as_ref().is_ok_and(|done| done.stored == 0) { Proof::Nothing } else { Proof::Writes };
+        self.note("append_samples", proof, outcome)
+    }
+
+    async fn samples(&self, query: SampleQuery) -> Result<Page<Sample>, Failure> {
+        let outcome = match self.open() {
+            Ok(store) => store.samples(query).await,
+            Err(failure) => Err(failure),
+        };
+        self.note("read_samples", Proof::Reads, outcome)
+    }
+
+    async fn forget_samples(&self, route: &str, before: Timestamp) -> Result<u64, Failure> {
+        let outcome = match self.open() {
+            Ok(store) => store.forget_samples(route, before).await,
+            Err(failure) => Err(failure),
+        };
+        self.note("forget_samples", removal(&outcome), outcome)
+    }
+
     async fn prune(&self, before: Timestamp) -> Result<u64, Failure> {
         let outcome = match self.open() {
             Ok(store) => store.prune(before).await,
@@ -259,6 +287,14 @@ impl Store for Attached {
             Err(failure) => Err(failure),
         };
         self.note("read_state", Proof::Reads, outcome)
+    }
+
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure> {
+        let outcome = match self.open() {
+            Ok(store) => store.states().await,
+            Err(failure) => Err(failure),
+        };
+        self.note("read_states", Proof::Reads, outcome)
     }
 
     async fn save_state(&self, change: StateChange) -> Result<StateVersion, Failure> {

@@ -43,6 +43,26 @@ pub(super) fn event(id: &str, second: i64) -> Event {
     }
 }
 
+pub(super) fn sample(id: &str, second: i64) -> Sample {
+    Sample {
+        id: id.into(),
+        at: at(second),
+        user: Some(UserHash([7; 16])),
+        route: "answers".into(),
+        assigned: Arm::Candidate,
+        served: Arm::Control,
+        phase: 3,
+        reason: "fallback".into(),
+        request_id: "r-1".into(),
+        method: "POST".into(),
+        path: "/query".into(),
+        status: 200,
+        duration_micros: 1_234,
+        request: r#"{"query":"naïve ' \" \u0000"}"#.into(),
+        response: "".into(),
+    }
+}
+
 fn bare(id: &str, second: i64) -> Event {
     Event { name: "other".into(), user: None, attribution: None, value: None, data: "".into(), ..event(id, second) }
 }
@@ -217,5 +237,40 @@ async fn a_fact_is_kept_as_it_was_first_written() {
         assert_eq!(store.keep("user_hash_secret", "one".into()).await.unwrap(), "one", "{store:?}");
         assert_eq!(store.keep("user_hash_secret", "two".into()).await.unwrap(), "one", "{store:?}");
         assert!(store.size().await.unwrap() < 1 << 20, "{store:?}");
+    }
+}
+
+#[tokio::test]
+async fn kept_exchanges_come_back_as_they_were_and_go_by_age_route_and_user() {
+    for (store, _folder) in engines().await {
+        let other = |id: &str, second| Sample { route: "other".into(), user: None, ..sample(id, second) };
+        let kept = store.append_samples(vec![sample("a", 1), other("b", 2), sample("a", 1)]).await.unwrap();
+        assert_eq!(kept, Appended { stored: 2, duplicates: 1, last: 2 }, "{store:?}");
+        let everything = SampleQuery { limit: 100, ..SampleQuery::default() };
+        let page = store.samples(everything.clone()).await.unwrap();
+        assert_eq!(page, Page { rows: vec![(1, sample("a", 1)), (2, other("b", 2))], next: None }, "{store:?}");
+        assert_eq!(store.append_samples(Vec::new()).await.unwrap().last, 2, "{store:?}");
+        store.append_samples((3..9).map(|n| sample(&n.to_string(), n)).collect()).await.unwrap();
+        let rows: [(SampleQuery, &[&str]); 4] = [
+            (SampleQuery { route: Some("other".into()), ..everything.clone() }, &["b"]),
+            (SampleQuery { start: Some(at(2)), end: Some(at(4)), ..everything.clone() }, &["b", "3"]),
+            (
+                SampleQuery { after: 2, route: Some("answers".into()), ..everything.clone() },
+                &["3", "4", "5", "6", "7", "8"],
+            ),
+            (SampleQuery { limit: 2, ..everything.clone() }, &["a", "b"]),
+        ];
+        for (query, expected) in rows {
+            let page = store.samples(query.clone()).await.unwrap();
+            let ids: Vec<&str> = page.rows.iter().map(|(_, sample)| &*sample.id).collect();
+            assert_eq!(ids, expected, "{store:?} {query:?}");
+            assert_eq!(page.next.is_some(), query.limit == 2, "{store:?} {query:?}");
+        }
+        assert_eq!(store.forget_samples("answers", at(4)).await.unwrap(), 2, "{store:?}");
+        assert_eq!(store.prune(at(5)).await.unwrap(), 2, "what is older than anything kept: {store:?}");
+        assert_eq!(store.drop_oldest().await.unwrap(), 1, "{store:?}");
+        store.append_events(vec![event("e", 9)]).await.unwrap();
+        assert_eq!(store.erase_user(UserHash([7; 16])).await.unwrap(), 4, "{store:?}");
+        assert_eq!(store.samples(everything).await.unwrap().rows, [], "{store:?}");
     }
 }

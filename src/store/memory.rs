@@ -1,6 +1,7 @@
 //! A store that forgets at exit: for trying things out, and for tests of those who use one.
 //!
-//! Bounded: the oldest events go when there are [`MAX_EVENTS`].
+//! Bounded: the oldest events go when there are [`MAX_EVENTS`], the oldest kept exchanges when there are
+//! [`MAX_SAMPLES`].
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
@@ -11,11 +12,13 @@ use jiff::Timestamp;
 
 use super::{
     Appended, Cell, CellKey, Checkpoint, Cursor, Entry, Event, EventId, EventQuery, Failure, HistoryQuery, MAX_PAGE,
-    Page, State, StateChange, StateVersion, Store, UserHash,
+    Page, Sample, SampleQuery, State, StateChange, StateVersion, Store, UserHash,
 };
 
 /// Events that are kept.
 pub const MAX_EVENTS: usize = 100_000;
+/// Exchanges that are kept.
+pub const MAX_SAMPLES: usize = 1_000;
 /// Entries of the history that are kept.
 const MAX_HISTORY: usize = 10_000;
 
@@ -28,6 +31,8 @@ struct Kept {
     events: VecDeque<(Cursor, Event)>,
     ids: HashSet<EventId>,
     last_event: Cursor,
+    samples: VecDeque<(Cursor, Sample)>,
+    last_sample: Cursor,
     cells: BTreeMap<CellKey, Vec<u8>>,
     events_up_to: Cursor,
     states: BTreeMap<Box<str>, State>,
@@ -71,6 +76,23 @@ impl Kept {
         (before - events.len()) as u64
     }
 
+    fn append_sample(&mut self, sample: Sample) -> bool {
+        if self.samples.iter().any(|(_, known)| known.id == sample.id) {
+            return false;
+        }
+        self.last_sample += 1;
+        self.samples.push_back((self.last_sample, sample));
+        let surplus = self.samples.len().saturating_sub(MAX_SAMPLES);
+        self.samples.drain(..surplus);
+        true
+    }
+
+    fn retain_samples(&mut self, wanted: impl Fn(&Sample) -> bool) -> u64 {
+        let before = self.samples.len();
+        self.samples.retain(|(_, sample)| wanted(sample));
+        (before - self.samples.len()) as u64
+    }
+
     fn note(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             self.last_entry += 1;
@@ -104,9 +126,33 @@ impl Store for Memory {
         Ok(page(found.take(limit).cloned().collect(), limit))
     }
 
+    async fn append_samples(&self, samples: Vec<Sample>) -> Result<Appended, Failure> {
+        let mut kept = self.kept();
+        let count = samples.len();
+        let stored = samples.into_iter().filter_map(|sample| kept.append_sample(sample).then_some(())).count();
+        Ok(Appended { stored, duplicates: count - stored, last: kept.last_sample })
+    }
+
+    async fn samples(&self, query: SampleQuery) -> Result<Page<Sample>, Failure> {
+        let kept = self.kept();
+        let limit = query.limit.min(MAX_PAGE);
+        let wanted = |sample: &Sample| {
+            query.route.as_deref().is_none_or(|wanted| wanted == &*sample.route)
+                && query.start.is_none_or(|start| sample.at >= start)
+                && query.end.is_none_or(|end| sample.at < end)
+        };
+        let found = kept.samples.iter().filter(|(number, sample)| *number > query.after && wanted(sample));
+        Ok(page(found.take(limit).cloned().collect(), limit))
+    }
+
+    async fn forget_samples(&self, route: &str, before: Timestamp) -> Result<u64, Failure> {
+        Ok(self.kept().retain_samples(|sample| &*sample.route != route || sample.at >= before))
+    }
+
     async fn prune(&self, before: Timestamp) -> Result<u64, Failure> {
         let mut kept = self.kept();
         let events = kept.retain_events(|event| event.at >= before);
+        let events = events + kept.retain_samples(|sample| sample.at >= before);
         let entries = kept.history.len();
         kept.history.retain(|(_, entry)| entry.at >= before);
         Ok(events + (entries - kept.history.len()) as u64)
@@ -120,11 +166,15 @@ impl Store for Memory {
                 kept.ids.remove(&event.id);
             }
         }
-        Ok(oldest as u64)
+        let oldest_samples = kept.samples.len().div_ceil(10);
+        kept.samples.drain(..oldest_samples);
+        Ok((oldest + oldest_samples) as u64)
     }
 
     async fn erase_user(&self, user: UserHash) -> Result<u64, Failure> {
-        Ok(self.kept().retain_events(|event| event.user != Some(user)))
+        let mut kept = self.kept();
+        let events = kept.retain_events(|event| event.user != Some(user));
+        Ok(events + kept.retain_samples(|sample| sample.user != Some(user)))
     }
 
     async fn save_checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Failure> {
@@ -148,6 +198,10 @@ impl Store for Memory {
 
     async fn state(&self, route: &str) -> Result<Option<State>, Failure> {
         Ok(self.kept().states.get(route).cloned())
+    }
+
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure> {
+        Ok(self.kept().states.iter().map(|(route, state)| (route.clone(), state.clone())).collect())
     }
 
     async fn save_state(&self, change: StateChange) -> Result<StateVersion, Failure> {
@@ -190,7 +244,8 @@ impl Store for Memory {
         let kept = self.kept();
         let events: usize = kept.events.iter().map(|(_, event)| size_of::<Event>() + event.data.len()).sum();
         let cells: usize = kept.cells.values().map(Vec::len).sum();
-        Ok((events + cells) as u64)
+        let samples: usize = kept.samples.iter().map(|(_, sample)| sample.weight()).sum();
+        Ok((events + samples + cells) as u64)
     }
 }
 

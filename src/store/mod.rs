@@ -25,7 +25,7 @@ pub use attached::Attached;
 pub use journal::Journal;
 pub use record::{
     Appended, Attribution, Cell, CellKey, Checkpoint, Cursor, Entry, Event, EventId, EventQuery, HistoryQuery, Page,
-    State, StateChange, StateVersion, UserHash,
+    Sample, SampleQuery, State, StateChange, StateVersion, UserHash,
 };
 
 /// Most events of one batch; a longer one is refused before it reaches the store.
@@ -88,14 +88,23 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A page of events, in the order in which they were kept.
     async fn events(&self, query: EventQuery) -> Result<Page<Event>, Failure>;
 
-    /// Forgets events and history before a moment. Returns how many rows went.
+    /// Keeps exchanges; those whose id is known already are counted and left out. All or none.
+    async fn append_samples(&self, samples: Vec<Sample>) -> Result<Appended, Failure>;
+
+    /// A page of kept exchanges, in the order in which they were kept.
+    async fn samples(&self, query: SampleQuery) -> Result<Page<Sample>, Failure>;
+
+    /// Forgets a route's kept exchanges before a moment. Returns how many went.
+    async fn forget_samples(&self, route: &str, before: Timestamp) -> Result<u64, Failure>;
+
+    /// Forgets events, kept exchanges and history before a moment. Returns how many rows went.
     async fn prune(&self, before: Timestamp) -> Result<u64, Failure>;
 
-    /// Forgets the oldest tenth of the events, by the order in which they were kept; at least one, if there
-    /// are any. Returns how many went.
+    /// Forgets the oldest tenth of the events and of the kept exchanges, by the order in which they were kept;
+    /// at least one of each, if there are any. Returns how many went.
     async fn drop_oldest(&self) -> Result<u64, Failure>;
 
-    /// Forgets the events of a user. Returns how many went.
+    /// Forgets the events and kept exchanges of a user. Returns how many went.
     async fn erase_user(&self, user: UserHash) -> Result<u64, Failure>;
 
     /// Replaces cells of evidence, together with the event up to which they count. All or none.
@@ -106,6 +115,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// The state of a route; `None` if there is none.
     async fn state(&self, route: &str) -> Result<Option<State>, Failure>;
+
+    /// The states of all routes, by name; of routes, too, that no file names any more.
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure>;
 
     /// Writes a state and its entries in the history, if the stored version is still the expected one.
     /// All or none.

@@ -111,6 +111,64 @@ pub struct EventQuery {
     pub limit: usize,
 }
 
+/// An exchange that was kept, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Its name, so that it is kept once.
+    pub id: EventId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Who asked; `None` without a key.
+    pub user: Option<UserHash>,
+    /// The route's name.
+    pub route: Box<str>,
+    /// The arm that the user was assigned.
+    pub assigned: Arm,
+    /// The arm that answered.
+    pub served: Arm,
+    /// The phase in which it was.
+    pub phase: u32,
+    /// Why that arm answered.
+    pub reason: Box<str>,
+    /// The request's id.
+    pub request_id: Box<str>,
+    /// The request's method.
+    pub method: Box<str>,
+    /// The request's path, without its query.
+    pub path: Box<str>,
+    /// The status that the client got.
+    pub status: u16,
+    /// Microseconds from arrival to the last byte.
+    pub duration_micros: u64,
+    /// The request's body as JSON; empty without one.
+    pub request: Box<str>,
+    /// The answer's body as JSON; empty without one.
+    pub response: Box<str>,
+}
+
+impl Sample {
+    /// Bytes that it takes, roughly.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.path.len() + self.request_id.len() + self.request.len() + self.response.len()
+    }
+}
+
+/// Which kept exchanges are wanted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SampleQuery {
+    /// Of this route.
+    pub route: Option<String>,
+    /// That ended then or later.
+    pub start: Option<Timestamp>,
+    /// That ended earlier.
+    pub end: Option<Timestamp>,
+    /// Kept after this one.
+    pub after: Cursor,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// Which entries are wanted; the newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryQuery {

@@ -1,6 +1,6 @@
 //! One GET of a document that is not a user's, or one POST of a message, bounded in time and size.
 //!
-//! It follows no redirect and keeps no connection: what it is for is seldom fetched. Invariant: nothing
+//! It follows no redirect and keeps no connection: what it is for is seldom asked. Invariant: nothing
 //! beyond the bound is kept, whatever the other side says of its length.
 
 use std::convert::Infallible;
@@ -9,8 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -22,9 +22,6 @@ use crate::config::model::{Endpoint, Tls};
 
 const FETCH_USER_AGENT: HeaderValue = HeaderValue::from_static("pointsman");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// Bytes of the answer to a message that are taken in.
-const MAX_POST_ANSWER: usize = 16 << 10;
 
 /// A document's URL, and whom to expect there.
 pub struct Document {
@@ -49,7 +46,7 @@ pub enum FetchError {
     /// No HTTP, or it broke off.
     #[error("no valid HTTP answer: {0}")]
     Http(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Another status than what was hoped for.
+    /// Another status than 200, or for a webhook than one of the 2xx.
     #[error("answered {0}")]
     Status(StatusCode),
     /// More than so many bytes.
@@ -71,36 +68,54 @@ impl Document {
     /// # Errors
     /// See [`FetchError`].
     pub async fn fetch(&self, max_bytes: usize, timeout: Duration) -> Result<Bytes, FetchError> {
-        let request = self.request(Method::GET).header(ACCEPT, JSON).body(Full::default())?;
-        let fetched = tokio::time::timeout(timeout, self.exchange(request, max_bytes)).await;
-        match fetched.unwrap_or(Err(FetchError::Timeout))? {
-            (StatusCode::OK, body) => body,
-            (status, _) => Err(FetchError::Status(status)),
-        }
+        let request = self.request(Method::GET, &[], Bytes::new())?;
+        let answer = tokio::time::timeout(timeout, self.unbounded(request, max_bytes)).await;
+        let (status, body) = answer.unwrap_or(Err(FetchError::Timeout))?;
+        if status == StatusCode::OK { Ok(body) } else { Err(FetchError::Status(status)) }
     }
 
-    /// Sends a message there; what is answered beside the status is not kept. A redirect is an answer like any
-    /// other: it is not followed.
+    /// Posts JSON, with these fields, and gives the answer's body.
     ///
     /// # Errors
-    /// See [`FetchError`]; [`FetchError::Status`] for every status but 2xx.
-    pub async fn post(&self, fields: HeaderMap, body: Bytes, timeout: Duration) -> Result<(), FetchError> {
-        let mut request = self.request(Method::POST).body(Full::new(body))?;
-        request.headers_mut().extend(fields);
-        let sent = tokio::time::timeout(timeout, self.exchange(request, MAX_POST_ANSWER)).await;
-        // A receiver that says much has taken it all the same.
-        let (status, _) = sent.unwrap_or(Err(FetchError::Timeout))?;
-        if status.is_success() { Ok(()) } else { Err(FetchError::Status(status)) }
+    /// See [`FetchError`].
+    pub async fn post(
+        &self,
+        fields: &[(HeaderName, HeaderValue)],
+        json: Bytes,
+        max_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Bytes, FetchError> {
+        let request = self.request(Method::POST, fields, json)?;
+        let answer = tokio::time::timeout(timeout, self.unbounded(request, max_bytes)).await;
+        let (status, body) = answer.unwrap_or(Err(FetchError::Timeout))?;
+        if status.is_success() { Ok(body) } else { Err(FetchError::Status(status)) }
     }
 
-    fn request(&self, method: Method) -> http::request::Builder {
+    fn request(
+        &self,
+        method: Method,
+        fields: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, FetchError> {
         let endpoint = self.origin.endpoint();
         let path = if endpoint.base_path.is_empty() { "/" } else { &endpoint.base_path };
-        let request = Request::builder().method(method).uri(path).header(HOST, &endpoint.authority);
-        request.header(USER_AGENT, FETCH_USER_AGENT).header(CONNECTION, "close")
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(path)
+            .header(HOST, &endpoint.authority)
+            .header(USER_AGENT, FETCH_USER_AGENT)
+            .header(ACCEPT, JSON)
+            .header(CONNECTION, "close")
+            .body(Full::new(body))?;
+        if method == Method::POST {
+            request.headers_mut().insert(CONTENT_TYPE, JSON);
+        }
+        request.headers_mut().extend(fields.iter().cloned());
+        Ok(request)
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Answered, FetchError> {
+    /// Sends it and gathers the answer, if its status is one of the 2xx.
+    async fn unbounded(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Answer, FetchError> {
         let address = self.origin.address().await.map_err(FetchError::Resolve)?;
         let connection = address.connect().await?;
         let handshake = http1::handshake(TokioIo::new(connection)).await;
@@ -117,20 +132,22 @@ impl Document {
     }
 }
 
-/// The status, and the body or what became of it.
-type Answered = (StatusCode, Result<Bytes, FetchError>);
+/// Status and body; no body of another status than a 2xx.
+type Answer = (StatusCode, Bytes);
 
 async fn answer(
     mut sender: SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
     max_bytes: usize,
-) -> Result<Answered, FetchError> {
+) -> Result<Answer, FetchError> {
     let response = sender.send_request(request).await.map_err(|error| FetchError::Http(Box::new(error)))?;
     let status = response.status();
-    let body = match Limited::new(response.into_body(), max_bytes).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+    if !status.is_success() {
+        return Ok((status, Bytes::new()));
+    }
+    match Limited::new(response.into_body(), max_bytes).collect().await {
+        Ok(body) => Ok((status, body.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLong(max_bytes)),
         Err(error) => Err(FetchError::Http(error)),
-    };
-    Ok((status, body))
+    }
 }

@@ -19,6 +19,7 @@ const PAGES: &[&str] = &[
     "docs/events.md",
     "docs/rehearse.md",
     "docs/traffic.md",
+    "docs/rollouts.md",
 ];
 
 /// Variables that the README's examples take from the environment.
@@ -31,6 +32,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("TESTER_KEY", "a-key-for-testers"),
     ("WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     ("SLACK_URL", "https://hooks.slack.com/services/T0/B0/x"),
+    ("JUDGE_TOKEN", "a-secret-of-at-least-16-bytes"),
     ("USER_HASH_SECRET", "a-secret-of-at-least-16-bytes"),
 ];
 
@@ -72,7 +74,13 @@ fn every_example_of_the_pages_loads() {
     let (_, route) = blocks(&read("README.md"), "toml").remove(0);
     let environment: BTreeMap<String, String> =
         ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    for (page, least) in [("docs/events.md", 2), ("docs/alerts.md", 1)] {
+    for (page, least) in [
+        ("docs/events.md", 2),
+        ("docs/alerts.md", 1),
+        ("docs/judge.md", 2),
+        ("docs/shadow.md", 2),
+        ("docs/rollouts.md", 2),
+    ] {
         let examples = blocks(&read(page), "toml");
         assert!(examples.len() >= least, "{page}");
         for (line, example) in examples {

@@ -17,11 +17,16 @@ const BACKUPS: usize = 5;
 
 /// A command that asks this gateway with the token of this name.
 pub(crate) fn pointsman(gateway: &Gateway, token: &str, arguments: &[&str]) -> Output {
+    asking(gateway, token, arguments).output().unwrap()
+}
+
+/// The same, not yet begun.
+pub(crate) fn asking(gateway: &Gateway, token: &str, arguments: &[&str]) -> Command {
     let file = gateway.beside("token");
     std::fs::write(&file, format!("{token}-token-0123456789\n")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    command.args(arguments).args(["--admin", &gateway.admin_url(), "--token-file"]).arg(file);
-    command.env_clear().output().unwrap()
+    command.args(arguments).args(["--admin", &gateway.admin_url(), "--token-file"]).arg(file).env_clear();
+    command
 }
 
 fn backup(arguments: &[&str]) -> Output {

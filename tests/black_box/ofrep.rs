@@ -172,7 +172,7 @@ fn all_flags_come_in_order_with_a_tag_that_spares_the_second_time() {
 
 /// The data of the next event; signs of life are passed over.
 #[track_caller]
-fn event(stream: &mut Client) -> (String, Value) {
+pub(crate) fn event(stream: &mut Client) -> (String, Value) {
     loop {
         let text = String::from_utf8(stream.wire.chunk().unwrap().expect("the stream broke off")).unwrap();
         let Some(rest) = text.strip_prefix("id: ") else { continue };
@@ -182,7 +182,7 @@ fn event(stream: &mut Client) -> (String, Value) {
     }
 }
 
-fn listen(gateway: &Gateway, target: &str, fields: &str) -> Client {
+pub(crate) fn listen(gateway: &Gateway, target: &str, fields: &str) -> Client {
     let mut stream = admin(gateway);
     stream.send(format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n"));
     let (status, head) = stream.head();

@@ -25,6 +25,8 @@ fn rich() -> Setup {
          quality_gate = { metric = \"quality\", min = 0.5 }\nfallback = { replay = \"connect\" }\n\
          rules = [{ name = \"premium\", if = { user.tier = \"premium\" }, serve = \"candidate\" }]\n\
          [alerts.webhooks.ops]\nurl = \"http://127.0.0.1:1\"\n\
+         [routes.staged]\nguards.g = { when = \"error_rate > control\", then = \"hold\" }\n\
+         [[routes.staged.rollout.stages]]\npercent = 10.0\nhold = \"1h\"\npass = [\"latency.p95 < 2s\"]\n\
          [routes.flag]\nvalues = { control = { top_k = 1 }, candidate = { top_k = 10 } }\n",
     )
 }
@@ -162,7 +164,15 @@ fn every_answer_has_the_told_shape() {
     let gateway = rich().start();
     let lines = exercised(&gateway);
     let context = json!({"context": {"targetingKey": "u", "user": {"tier": "premium"}}}).to_string();
-    let rows: [(&str, &str, &str, &str, &str); 46] = [
+    let told = |keys: &str| format!("{{\"reason\": \"as the test wants it\", {keys}}}");
+    let [start, approve, stale, dry] = [
+        "\"verb\": \"start\"",
+        "\"verb\": \"approve\"",
+        "\"verb\": \"start\", \"version\": 99",
+        "\"verb\": \"rollback\", \"dry_run\": true",
+    ]
+    .map(told);
+    let rows: [(&str, &str, &str, &str, &str); 59] = [
         ("GET", "/livez", "", "", ""),
         ("GET", "/readyz", "", "", ""),
         ("GET", "/healthz", "", "", ""),
@@ -172,6 +182,19 @@ fn every_answer_has_the_told_shape() {
         ("GET", "/api/v1/routes/{route}", "rich", "", ""),
         ("GET", "/api/v1/routes/{route}", "flag", "", ""),
         ("GET", "/api/v1/routes/{route}", "nobody", "", ""),
+        ("GET", "/api/v1/routes/{route}/rollout", "staged", "", ""),
+        ("GET", "/api/v1/routes/{route}/rollout", "nobody", "", ""),
+        ("POST", "/api/v1/routes/{route}/rollout", "staged", "", &stale),
+        ("POST", "/api/v1/routes/{route}/rollout", "staged", "", &start),
+        ("GET", "/api/v1/routes/{route}/rollout", "staged", "", ""),
+        ("POST", "/api/v1/routes/{route}/rollout", "staged", "", &approve),
+        ("POST", "/api/v1/routes/{route}/rollout", "staged", "", &dry),
+        ("POST", "/api/v1/routes/{route}/rollout", "staged", "", "{}"),
+        ("POST", "/api/v1/routes/{route}/rollout", "nobody", "", &start),
+        ("GET", "/api/v1/routes/{route}/experiment", "all", "", ""),
+        ("GET", "/api/v1/routes/{route}/experiment", "nobody", "", ""),
+        ("GET", "/api/v1/routes/{route}/assignments", "all", "", ""),
+        ("GET", "/api/v1/routes/{route}/assignments", "nobody", "", ""),
         ("GET", "/api/v1/stats", "", "", ""),
         ("GET", "/api/v1/stats", "", "window=-1s", ""),
         ("GET", "/api/v1/stats", "", "route=nobody", ""),
@@ -273,7 +296,13 @@ fn schemathesis(gateway: &Gateway, token: Option<&str>) {
     let mut command = Command::new(program);
     let folder = gateway.beside("schemathesis");
     std::fs::create_dir_all(&folder).unwrap();
-    command.arg("run").arg(format!("{}/openapi.json", gateway.admin_url())).args(BOUNDS);
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/schemathesis.toml");
+    command
+        .arg("--config-file")
+        .arg(config)
+        .arg("run")
+        .arg(format!("{}/openapi.json", gateway.admin_url()))
+        .args(BOUNDS);
     if let Some(token) = token {
         command.arg("--header").arg(format!("Authorization: Bearer {token}"));
     }

@@ -1,14 +1,18 @@
 //! Rollouts from outside: plans, guards, verbs, latches, restarts.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
-use crate::keeping::pointsman;
+use crate::keeping::{asking, pointsman};
+use crate::ofrep::{event, listen};
 use crate::reading::{TOKENS, ask, get};
 use crate::support::upstream::{ok, status};
 use crate::support::{Gateway, Setup, Upstream, eventually};
 
 /// A gateway whose route has this plan, between backends that answer as they like.
-fn setup(control: &Upstream, candidate: &Upstream, keys: &str) -> Setup {
+pub(crate) fn setup(control: &Upstream, candidate: &Upstream, keys: &str) -> Setup {
     Setup::route(&control.url(), &candidate.url(), keys)
         .top("state.store = \"sqlite:pointsman.db\"")
         .with(TOKENS)
@@ -20,14 +24,14 @@ pub(crate) fn rollout(gateway: &Gateway) -> Value {
 }
 
 #[track_caller]
-fn say(gateway: &Gateway, verb: &str, more: Value) -> (u16, Value) {
+pub(crate) fn say(gateway: &Gateway, verb: &str, more: Value) -> (u16, Value) {
     let mut command = json!({ "verb": verb, "reason": "as the test wants it" });
     command.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
     let answer = ask(gateway, "deploy", "POST", "/api/v1/routes/all/rollout", &command.to_string());
     (answer.status, serde_json::from_slice(&answer.body).unwrap())
 }
 
-fn await_state(gateway: &Gateway, wanted: &str) -> Value {
+pub(crate) fn await_state(gateway: &Gateway, wanted: &str) -> Value {
     eventually(wanted, || {
         let found = rollout(gateway);
         let at = format!("{} {}", found["state"].as_str()?, found["stage"].as_str().unwrap_or("-"));
@@ -36,7 +40,7 @@ fn await_state(gateway: &Gateway, wanted: &str) -> Value {
 }
 
 /// The arms that so many users get, candidates first.
-fn served(gateway: &Gateway, users: usize) -> (usize, usize) {
+pub(crate) fn served(gateway: &Gateway, users: usize) -> (usize, usize) {
     let mut client = gateway.client();
     let arms = (0..users).map(|user| client.get("/", &[("x-user-id", &format!("u{user}"))]).text());
     arms.fold(
@@ -110,6 +114,26 @@ fn a_rollback_is_at_once_and_outlives_restart_edit_and_force() {
     eventually("the edit runs", || (get(&gateway, "/api/v1/config")["generation"].as_u64()? > 2).then_some(()));
     assert_eq!(served(&gateway, 20), (0, 20), "the latch beats force");
     assert_eq!(gateway.get("/", &[("x-user-id", "u1")]).get("x-pointsman-reason"), Some("rolled_back"));
+    let renamed = format!(
+        "[backends.control]\nurl = {:?}\n[backends.candidate]\nurl = {:?}\n[routes.renamed]\npath = \"/\"\ncontrol = \"control\"\n\
+         candidate = \"candidate\"\nrollout.percent = 100\n",
+        control.url(),
+        candidate.url()
+    );
+    let keys = "[contexts.user]\nkey = [{ header = \"x-user-id\" }]";
+    gateway.rewrite(&Setup::new(renamed).top("state.store = \"sqlite:pointsman.db\"").with(TOKENS).with(keys));
+    eventually("another name", || {
+        let found = get(&gateway, "/api/v1/routes");
+        (found["routes"][0]["name"] == "renamed").then_some(())
+    });
+    eventually("the latch under another name", || {
+        let answer = ask(&gateway, "board", "GET", "/api/v1/routes/renamed/rollout", "");
+        answer.text().contains("route all was rolled back").then_some(())
+    });
+    assert_eq!(served(&gateway, 20), (0, 20));
+    gateway.rewrite(&setup(&control, &candidate, "rollout.percent = 100"));
+    eventually("the old name", || (get(&gateway, "/api/v1/routes")["routes"][0]["name"] == "all").then_some(()));
+    await_state(&gateway, "rolled_back -");
     assert_eq!(say(&gateway, "restart", json!({})).0, 200);
     assert_eq!(served(&gateway, 10), (10, 0));
 }
@@ -195,4 +219,81 @@ fn commands_are_checked_and_versions_hold() {
     assert!(text.starts_with("all: rolled_back, stage half (2 of 3), 0 % of users"), "{text}");
     let told = pointsman(&gateway, "board", &["rollout", "show", "all"]);
     assert!(String::from_utf8(told.stdout).unwrap().contains("why       by hand"));
+}
+
+#[test]
+fn clients_of_flags_hear_of_every_stage_and_ask_again() {
+    let (control, candidate) = (Upstream::saying("old"), Upstream::saying("new"));
+    let gateway = setup(&control, &candidate, &PLAN.replace("hold = \"1s\"", "hold = \"1h\"")).start();
+    await_state(&gateway, "draft -");
+    let mut stream = listen(&gateway, "/ofrep/v1/stream", "authorization: Bearer flags-token-0123456789\r\n");
+    let evaluated = || {
+        let context = r#"{"context": {"targetingKey": "u1"}}"#;
+        let answer = ask(&gateway, "flags", "POST", "/ofrep/v1/evaluate/flags/all", context);
+        let found: Value = serde_json::from_slice(&answer.body).unwrap();
+        json!([found["variant"], found["metadata"]["reason"]])
+    };
+    let (mut last, _) = event(&mut stream);
+    assert_eq!(evaluated(), json!(["control", "not_started"]));
+    for (verb, stage, expected) in [
+        ("jump", Some("all"), json!(["candidate", "rollout"])),
+        ("rollback", None, json!(["control", "rolled_back"])),
+        ("restart", None, json!(["control", "not_started"])),
+    ] {
+        assert_eq!(say(&gateway, verb, json!({ "stage": stage })).0, 200);
+        let (next, _) = event(&mut stream);
+        assert_ne!(next, last, "{verb}");
+        assert_eq!(evaluated(), expected, "{verb}");
+        last = next;
+    }
+}
+
+#[test]
+fn every_face_tells_where_a_rollout_stands() {
+    let (control, candidate) = (Upstream::saying("old"), Upstream::saying("new"));
+    let gateway = setup(&control, &candidate, PLAN).start();
+    await_state(&gateway, "draft -");
+    assert_eq!(say(&gateway, "jump", json!({ "stage": "half" })).0, 200);
+    // About half of them are the candidate's, of whom the guard needs 20.
+    served(&gateway, 100);
+    await_state(&gateway, "awaiting_approval half");
+    let state = |state: &str| gateway.count(&format!(r#"pointsman_rollout_state{{route="all",state="{state}"}}"#));
+    assert_eq!((state("awaiting_approval"), state("running"), state("state_unknown")), (1.0, 0.0, 0.0));
+    assert_eq!(gateway.count(r#"pointsman_rollout_percent{route="all"}"#), 50.0);
+    let guard = |verdict: &str| {
+        gateway.count(&format!(r#"pointsman_guard_state{{route="all",guard="never",verdict="{verdict}"}}"#))
+    };
+    eventually("the guard has values", || (guard("fails") == 1.0).then_some(()));
+    assert_eq!((guard("holds"), guard("not_enough_data")), (0.0, 0.0));
+    let routes = get(&gateway, "/api/v1/routes");
+    let shown = &routes["routes"][0]["rollout"];
+    assert_eq!((&shown["state"], &shown["stage"]), (&json!("awaiting_approval"), &json!("half")));
+    let told = String::from_utf8(pointsman(&gateway, "board", &["status"]).stdout).unwrap();
+    assert!(told.contains("all: awaiting_approval, stage half (2 of 3), 50 % of users ("), "{told}");
+
+    let mut watch = asking(&gateway, "board", &["status", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut find = |wanted: &str| lines.by_ref().find(|line| line.contains(wanted)).unwrap();
+    find("all: awaiting_approval");
+    find("somebody has to `approve`");
+    let guard = find("error_rate > 99%");
+    assert!(guard.contains("fine") && guard.contains("0.9900"), "{guard}");
+    assert_eq!(say(&gateway, "rollback", json!({})).0, 200);
+    find("all: rolled_back, stage half (2 of 3), 0 % of users");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert_eq!(gateway.count(r#"pointsman_rollout_percent{route="all"}"#), 0.0);
+    assert_eq!((state("rolled_back"), state("awaiting_approval")), (1.0, 0.0));
+}
+
+/// A latch leaves the file's percentage in the file, and nobody gets it.
+#[test]
+fn a_latched_percentage_of_the_file_is_told_as_none() {
+    let (control, candidate) = (Upstream::saying("old"), Upstream::saying("new"));
+    let gateway = setup(&control, &candidate, "rollout.percent = 40").start();
+    await_state(&gateway, "running -");
+    assert_eq!(gateway.count(r#"pointsman_rollout_percent{route="all"}"#), 40.0);
+    assert_eq!(say(&gateway, "rollback", json!({})).0, 200);
+    assert_eq!(gateway.count(r#"pointsman_rollout_percent{route="all"}"#), 0.0);
+    assert_eq!(served(&gateway, 20), (0, 20));
 }

@@ -127,6 +127,8 @@ fn roles() {
         ("GET", "/ofrep/v1/stream", flags),
         ("POST", "/ofrep", write),
         ("PUT", "/api/v1/log", write),
+        ("GET", "/api/v1/routes/answers/rollout", read),
+        ("POST", "/api/v1/routes/answers/rollout", write),
         ("POST", "/-/reload", write),
         // A page that cannot be written says so to whoever asks.
         ("DELETE", "/livez", open),

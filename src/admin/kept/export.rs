@@ -1,7 +1,7 @@
-//! All events as one answer: JSON, CSV (RFC 4180) or one JSON object a line, made page by page.
+//! All events, or all kept exchanges, as one answer: JSON, CSV (RFC 4180) or one JSON object a line, made page by page.
 //!
-//! It ends with the event that was the last one when it began, so that events which keep coming do not
-//! keep it going. Invariants: at most [`MAX_EXPORTS`] at a time, each with a few pages in memory; what
+//! It ends with the row that was the last one when it began, so that what keeps coming does not keep it
+//! going. Invariants: at most [`MAX_EXPORTS`] at a time, each with a few pages in memory; what
 //! could not be read to its end breaks the connection off, so that no part looks like the whole.
 
 use std::pin::Pin;
@@ -15,26 +15,34 @@ use axum::http::{HeaderValue, Version, header};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::Frame;
+use serde::Serialize;
 use serde_json::{Number, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
+use super::samples::{self, SampleRow};
 use super::{END, ROUTE, Row, START, TYPE, refused, wanted};
 use crate::admin::Console;
-use crate::admin::parameters::{self, Kind, Parameter};
+use crate::admin::parameters::{self, Given, Kind, Parameter, wrong};
 use crate::admin::problem::Problem;
 use crate::clock;
-use crate::store::{Attached, Cursor, EventQuery, Failure, Store as _};
+use crate::store::{Attached, Cursor, EventQuery, Failure, SampleQuery, Store as _};
 
 /// Exports at the same time.
 pub(in crate::admin) const MAX_EXPORTS: usize = 4;
 /// Events that are read at once.
 const PAGE: usize = 500;
+/// Kept exchanges that are read at once; each may have two bodies.
+const SAMPLES_PAGE: usize = 8;
 /// For one page to be read, and for a client to take what waits for it; there is no bound on the whole.
 const IDLE: Duration = Duration::from_secs(60);
 
+const EVENTS: &str = "events";
+const SAMPLES: &str = "samples";
+
 /// What may be asked of an export.
-pub(in crate::admin) const OF_EXPORT: [Parameter; 5] = [
+pub(in crate::admin) const OF_EXPORT: [Parameter; 6] = [
+    Parameter::new("what", Kind::Word(&[EVENTS, SAMPLES]), "What is exported; kept exchanges are for operators."),
     Parameter::new("format", Kind::Word(&["json", "csv", "ndjson"]), "The shape of the file."),
     TYPE,
     ROUTE,
@@ -90,6 +98,87 @@ impl Format {
     }
 }
 
+/// What is exported.
+#[derive(Debug)]
+enum What {
+    Events(EventQuery),
+    Samples(SampleQuery),
+}
+
+impl What {
+    fn of(given: &Given) -> Result<Self, Problem> {
+        if given.text("what") != Some(SAMPLES) {
+            return Ok(Self::Events(wanted(given, PAGE)));
+        }
+        if given.text("type").is_some() {
+            return Err(wrong("type", "kept exchanges have none"));
+        }
+        let EventQuery { route, start, end, after, .. } = wanted(given, SAMPLES_PAGE);
+        Ok(Self::Samples(SampleQuery { route, start, end, after, limit: SAMPLES_PAGE }))
+    }
+
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Events(_) => EVENTS,
+            Self::Samples(_) => SAMPLES,
+        }
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        match self {
+            Self::Events(_) => &COLUMNS,
+            Self::Samples(_) => &samples::COLUMNS,
+        }
+    }
+
+    /// The number of the last row there is.
+    async fn last(&self, store: &Attached) -> Result<Cursor, Failure> {
+        match self {
+            Self::Events(_) => {
+                // What cannot be read at all is told by the status.
+                store.events(EventQuery { limit: 1, ..EventQuery::default() }).await?;
+                Ok(*store.stored().borrow())
+            }
+            Self::Samples(_) => {
+                store.samples(SampleQuery { limit: 1, ..SampleQuery::default() }).await?;
+                Ok(store.append_samples(Vec::new()).await?.last)
+            }
+        }
+    }
+
+    /// Writes the next page, up to a row. Returns whether there is more.
+    async fn page(
+        &mut self,
+        store: &Attached,
+        last: Cursor,
+        encoder: &mut Encoder,
+        text: &mut Vec<u8>,
+    ) -> Result<bool, String> {
+        let told = |failure: Failure| failure.to_string();
+        let (next, after) = match self {
+            Self::Events(query) => {
+                let page = store.events(query.clone()).await.map_err(told)?;
+                for (number, event) in page.rows.iter().take_while(|(number, _)| *number <= last) {
+                    let row = Row::of(*number, event);
+                    encoder.row(text, &row, || cells(&row).to_vec()).map_err(|error| error.to_string())?;
+                }
+                (page.next, &mut query.after)
+            }
+            Self::Samples(query) => {
+                let page = store.samples(query.clone()).await.map_err(told)?;
+                for (number, sample) in page.rows.iter().take_while(|(number, _)| *number <= last) {
+                    let row = SampleRow::of(*number, sample);
+                    encoder.row(text, &row, || row.cells(plain)).map_err(|error| error.to_string())?;
+                }
+                (page.next, &mut query.after)
+            }
+        };
+        let next = next.filter(|next| *next < last);
+        *after = next.unwrap_or(*after);
+        Ok(next.is_some())
+    }
+}
+
 /// Begins an export.
 pub(in crate::admin) async fn begin(
     places: Arc<Semaphore>,
@@ -99,20 +188,18 @@ pub(in crate::admin) async fn begin(
 ) -> Result<Response, Problem> {
     let given = parameters::read(&query, &OF_EXPORT)?;
     let format = given.text("format").map_or(Format::Json, Format::of);
-    let query = wanted(&given, PAGE);
+    let what = What::of(&given)?;
     if version < Version::HTTP_11 {
         return Err(Problem::Invalid("an export takes HTTP/1.1: before, a part cannot be told from the whole".into()));
     }
     let place = places.try_acquire_owned().map_err(|_| Problem::TooManyExports)?;
     let store = Arc::clone(console.intake.store());
-    let last = *store.stored().borrow();
-    // What cannot be read at all is told by the status.
-    store.events(EventQuery { limit: 1, ..EventQuery::default() }).await.map_err(refused)?;
+    let last = what.last(&store).await.map_err(refused)?;
     let (pieces, body) = mpsc::channel(1);
-    tokio::spawn(feed(store, query, last, Encoder { format, rows: 0 }, pieces, place));
+    let at = clock::timestamp().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let disposition = format!("attachment; filename=\"pointsman-{}-{at}.{}\"", what.as_str(), format.extension());
+    tokio::spawn(feed(store, what, last, Encoder { format, rows: 0 }, pieces, place));
     let mut response = Response::new(Body::new(Pieces { pieces: body, ended: false }));
-    let name = clock::timestamp().strftime("pointsman-events-%Y%m%dT%H%M%SZ").to_string();
-    let disposition = format!("attachment; filename=\"{name}.{}\"", format.extension());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     if let Ok(disposition) = HeaderValue::try_from(disposition) {
@@ -131,20 +218,20 @@ enum Piece {
 
 async fn feed(
     store: Arc<Attached>,
-    query: EventQuery,
+    what: What,
     last: Cursor,
     encoder: Encoder,
     pieces: mpsc::Sender<Piece>,
     _place: OwnedSemaphorePermit,
 ) {
-    if let Err(reason) = send(&store, query, last, encoder, &pieces).await {
+    if let Err(reason) = send(&store, what, last, encoder, &pieces).await {
         tracing::warn!(reason, "an export broke off");
     }
 }
 
 async fn send(
     store: &Attached,
-    mut query: EventQuery,
+    mut what: What,
     last: Cursor,
     mut encoder: Encoder,
     pieces: &mpsc::Sender<Piece>,
@@ -154,22 +241,16 @@ async fn send(
         Ok(Err(_)) => Err("the client went away".to_owned()),
         Err(_) => Err("the client took nothing".to_owned()),
     };
-    give(Piece::Bytes(encoder.begin().map_err(|error| error.to_string())?)).await?;
+    give(Piece::Bytes(encoder.begin(what.columns()).map_err(|error| error.to_string())?)).await?;
     loop {
-        let read = timeout(IDLE, store.events(query.clone())).await;
-        let page = read
-            .unwrap_or_else(|_| Err(Failure::Unavailable("it took too long".to_owned())))
-            .map_err(|failure| failure.to_string())?;
         let mut text = Vec::new();
-        for (number, event) in page.rows.iter().take_while(|(number, _)| *number <= last) {
-            encoder.row(&mut text, &Row::of(*number, event)).map_err(|error| error.to_string())?;
-        }
+        let read = timeout(IDLE, what.page(store, last, &mut encoder, &mut text)).await;
+        let more = read.unwrap_or_else(|_| Err("the store took too long".to_owned()))?;
         if !text.is_empty() {
             give(Piece::Bytes(text)).await?;
         }
-        match page.next.filter(|next| *next < last) {
-            Some(next) => query.after = next,
-            None => break,
+        if !more {
+            break;
         }
     }
     give(Piece::Bytes(encoder.end().to_vec())).await?;
@@ -216,19 +297,24 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn begin(&self) -> Result<Vec<u8>, csv::Error> {
+    fn begin(&self, columns: &[&str]) -> Result<Vec<u8>, csv::Error> {
         match self.format {
             Format::Json => Ok(b"[".to_vec()),
             Format::Ndjson => Ok(Vec::new()),
             Format::Csv => {
                 let mut text = Vec::new();
-                record(&mut text, COLUMNS)?;
+                record(&mut text, columns)?;
                 Ok(text)
             }
         }
     }
 
-    fn row(&mut self, text: &mut Vec<u8>, row: &Row<'_>) -> Result<(), std::io::Error> {
+    fn row(
+        &mut self,
+        text: &mut Vec<u8>,
+        row: &impl Serialize,
+        cells: impl FnOnce() -> Vec<String>,
+    ) -> Result<(), std::io::Error> {
         match self.format {
             Format::Json => text.extend_from_slice(if self.rows == 0 { b"\n" } else { b",\n" }),
             Format::Csv | Format::Ndjson => {}
@@ -240,7 +326,7 @@ impl Encoder {
                 serde_json::to_writer(&mut *text, row)?;
                 text.push(b'\n');
             }
-            Format::Csv => record(text, cells(row))?,
+            Format::Csv => record(text, cells())?,
         }
         Ok(())
     }

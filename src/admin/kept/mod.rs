@@ -2,13 +2,15 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `export` | all events as one answer of any length |
+//! | `export` | all events, or all kept exchanges, as one answer of any length |
+//! | `samples` | a kept exchange as it is shown |
 //! | `removal` | events that are forgotten on request |
 //!
 //! It interprets nothing. Invariant: an answer holds a bounded part of the store, or is made piece by piece.
 
 pub(super) mod export;
 pub(super) mod removal;
+mod samples;
 
 use std::sync::Arc;
 

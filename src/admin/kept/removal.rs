@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, RawQuery, Request, State};
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ use crate::admin::parameters::{self, Kind, Parameter, wrong};
 use crate::admin::problem::Problem;
 use crate::admin::{Console, body, history_entry};
 use crate::clock;
+use crate::domain::assignment::MAX_KEY_BYTES;
 use crate::domain::context::usable_key;
 use crate::store::{Failure, Store as _, UserHash};
 
@@ -31,15 +33,27 @@ pub(in crate::admin) struct Removed {
 }
 
 /// Whose events are to go: one of the two.
-#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::admin) struct Whose {
+struct Whose {
     /// The key, as requests carry it.
-    #[schemars(with = "Option<String>")]
     user: Option<Value>,
     /// What stands for it in events and access lines.
-    #[schemars(with = "Option<String>")]
     user_hash: Option<Value>,
+}
+
+/// What [`erase`] takes: one of the two, the other missing or `null`.
+pub(in crate::admin) fn shape(_: &mut SchemaGenerator) -> Schema {
+    let one = |name: &str, other: &str, schema: Value| {
+        json!({
+            "type": "object", "properties": { name: schema, other: { "type": "null" } }, "required": [name],
+            "additionalProperties": false,
+        })
+    };
+    let (key, hash) = ("The key, as requests carry it.", "What stands for it in events and access lines.");
+    let key = json!({ "type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES, "description": key });
+    let hash = json!({ "type": "string", "pattern": "^[0-9A-Fa-f]{32}$", "description": hash });
+    json_schema!({ "oneOf": [one("user", "user_hash", key), one("user_hash", "user", hash)] })
 }
 
 /// Forgets events and history from before a moment.

@@ -28,10 +28,7 @@ fn one(name: &str, view: &View<'_>, metrics: &[Metric]) -> Option<Guard> {
         view.error("when", "`at` in a guard", "`test = \"sequential\"` asks for confidence; `at` is for gates");
     }
     let test = condition.as_ref().and_then(|condition| test(view, condition, metrics));
-    let baseline = match view.word("baseline") {
-        Some("frozen") => Baseline::Frozen,
-        Some(_) | None => Baseline::Live,
-    };
+    let baseline = condition.as_ref().zip(test).and_then(|(condition, test)| baseline(view, condition, test));
     Some(Guard {
         name: name.into(),
         condition: condition.filter(|_| !confident)?,
@@ -41,8 +38,32 @@ fn one(name: &str, view: &View<'_>, metrics: &[Metric]) -> Option<Guard> {
         action: view.word("then").and_then(Action::parse)?,
         test: test?,
         on_no_data: view.duration("on_no_data")?,
-        baseline,
+        baseline: baseline?,
     })
+}
+
+fn baseline(view: &View<'_>, condition: &Condition, test: Test) -> Option<Baseline> {
+    if view.word("baseline")? != "frozen" {
+        return Some(Baseline::Live);
+    }
+    let accumulates = |figure: &Figure| figure.statistic.accumulates() || figure.statistic == Statistic::PerUser;
+    let (found, help) = match (test, condition.figure()) {
+        (Test::Sequential { .. }, _) => {
+            ("a baseline of a sequential test", "it looks at the whole run, and at each stretch beside its own control")
+        }
+        (Test::Threshold, Some(figure)) if condition.compares() && accumulates(figure) => {
+            let help =
+                "rates, means and quantiles have one; a ratio such as messages for each request can stand for it";
+            ("a baseline of what grows with time and traffic", help)
+        }
+        (Test::Threshold, _) if !condition.compares() => (
+            "a baseline of what is not compared",
+            "it belongs to a condition with `control`, such as `latency > control`",
+        ),
+        (Test::Threshold, _) => return Some(Baseline::Frozen),
+    };
+    view.error("baseline", found, help);
+    None
 }
 
 fn test(view: &View<'_>, condition: &Condition, metrics: &[Metric]) -> Option<Test> {

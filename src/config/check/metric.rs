@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::model::{EventSource, Metric, MetricRef, MetricSource};
+use crate::config::model::{EventSource, Metric, MetricRef, MetricSource, judge_event};
 use crate::config::view::View;
 use crate::domain::metric::{Better, BuiltIn, Kind, MAX_VALUES, Usage};
 use crate::domain::pointer::Pointer;
@@ -13,16 +13,23 @@ const MAX_METRICS: usize = 256;
 pub(in crate::config) const MAX_EVENT_NAME: usize = 128;
 
 /// Places that `from` can name; it names one.
-const PLACES: [&str; 5] = ["response_header", "response_json", "event", "usage", "ratio"];
+const PLACES: [&str; 6] = ["response_header", "response_json", "event", "usage", "judge", "ratio"];
 /// Places that differ by arm.
 const ARM_PLACES: [&str; 3] = ["response_header", "response_json", "usage"];
 
-pub(super) fn all(root: &View<'_>, metrics: &[(&str, View<'_>)]) -> Option<Vec<Metric>> {
+/// Names that metrics refer to.
+struct Known<'a> {
+    metrics: &'a [&'a str],
+    judges: &'a [&'a str],
+}
+
+pub(super) fn all(root: &View<'_>, metrics: &[(&str, View<'_>)], judges: &[&str]) -> Option<Vec<Metric>> {
     let names: Vec<&str> = metrics.iter().map(|(name, _)| *name).collect();
+    let known = Known { metrics: &names, judges };
     if names.len() > MAX_METRICS {
         root.error("metrics", format!("{} metrics", names.len()), format!("a file has at most {MAX_METRICS}"));
     }
-    let built = super::all(metrics.iter().map(|(name, view)| metric(name, view, &names)))?;
+    let built = super::all(metrics.iter().map(|(name, view)| metric(name, view, &known)))?;
     let read = built.iter().filter(|metric| metric.sources.iter().any(is_in_band)).count();
     if read > MAX_VALUES {
         let help = format!("at most {MAX_VALUES} are read from answers; send the others as events");
@@ -33,7 +40,7 @@ pub(super) fn all(root: &View<'_>, metrics: &[(&str, View<'_>)]) -> Option<Vec<M
     Some(built)
 }
 
-fn metric(name: &str, view: &View<'_>, names: &[&str]) -> Option<Metric> {
+fn metric(name: &str, view: &View<'_>, known: &Known<'_>) -> Option<Metric> {
     if BuiltIn::parse(name).is_some() {
         view.error("", format!("the gateway measures {name:?} itself"), "choose another name");
     }
@@ -43,7 +50,7 @@ fn metric(name: &str, view: &View<'_>, names: &[&str]) -> Option<Metric> {
         Some("lower") => Some(Better::Lower),
         Some(_) | None => None,
     };
-    let sources = kind.and_then(|kind| sources(&view.table("from"), kind, names));
+    let sources = kind.and_then(|kind| sources(&view.table("from"), (name, kind), known));
     let tags = view.items("tags").into_iter().filter_map(|node| node.as_text().map(str::to_owned)).collect();
     Some(Metric {
         name: Arc::from(name),
@@ -56,11 +63,11 @@ fn metric(name: &str, view: &View<'_>, names: &[&str]) -> Option<Metric> {
     })
 }
 
-fn sources(from: &View<'_>, kind: Kind, names: &[&str]) -> Option<[MetricSource; 2]> {
+fn sources(from: &View<'_>, metric: (&str, Kind), known: &Known<'_>) -> Option<[MetricSource; 2]> {
     let arms = ["control", "candidate"].map(|arm| from.optional_table(arm));
-    let of_arm = arms.map(|view| view.map(|view| one(&view, kind, names, &ARM_PLACES)));
+    let of_arm = arms.map(|view| view.map(|view| one(&view, metric, known, &ARM_PLACES)));
     let common = PLACES.into_iter().any(|place| from.is_typed(place)) || of_arm.iter().any(Option::is_none);
-    let both = if common { Some(one(from, kind, names, &PLACES)?) } else { None };
+    let both = if common { Some(one(from, metric, known, &PLACES)?) } else { None };
     let [control, candidate] = of_arm.map(|arm| match arm {
         Some(source) => source,
         None => both.clone(),
@@ -68,7 +75,7 @@ fn sources(from: &View<'_>, kind: Kind, names: &[&str]) -> Option<[MetricSource;
     Some([control?, candidate?])
 }
 
-fn one(view: &View<'_>, kind: Kind, names: &[&str], places: &[&str]) -> Option<MetricSource> {
+fn one(view: &View<'_>, (name, kind): (&str, Kind), known: &Known<'_>, places: &[&str]) -> Option<MetricSource> {
     let count = places.iter().filter(|place| view.is_typed(place)).count();
     if count != 1 {
         let list = places.iter().map(|place| format!("`{place}`")).collect::<Vec<_>>().join(", ");
@@ -81,6 +88,9 @@ fn one(view: &View<'_>, kind: Kind, names: &[&str], places: &[&str]) -> Option<M
         view.error("", format!("the kind {:?} from another place", kind.as_str()), help);
         return None;
     }
+    if !view.is_typed("judge") && view.is_typed("score") {
+        view.error("score", "`score` without `judge`", "it says which score of the judge counts");
+    }
     if !view.is_typed("event") {
         for key in ["value", "where"].into_iter().filter(|key| view.is_typed(key)) {
             view.error(key, format!("`{key}` without `event`"), "it says which part of an event counts");
@@ -90,8 +100,20 @@ fn one(view: &View<'_>, kind: Kind, names: &[&str], places: &[&str]) -> Option<M
         .map(MetricSource::Header)
         .or_else(|| pointer(view, "response_json").map(MetricSource::Json))
         .or_else(|| view.word("usage").and_then(Usage::parse).map(MetricSource::Usage))
-        .or_else(|| if is_ratio { ratio(view, names) } else { None })
+        .or_else(|| if is_ratio { ratio(view, known.metrics) } else { None })
+        .or_else(|| judge(view, name, known.judges).map(MetricSource::Event))
         .or_else(|| event(view, kind).map(MetricSource::Event))
+}
+
+/// Verdicts are events, so a score is a number of an event.
+fn judge(view: &View<'_>, metric: &str, judges: &[&str]) -> Option<EventSource> {
+    let judge = super::reference(view, "judge", "judge", judges)?;
+    let score = view.text("score").unwrap_or(metric);
+    let value = Pointer::parse(&format!("/data/scores/{}", score.replace('~', "~0").replace('/', "~1"))).ok();
+    if value.is_none() || score.is_empty() {
+        view.error("score", "a name that is empty or too long", r#"the name of a score, for example "quality""#);
+    }
+    Some(EventSource { name: judge_event(judges[judge]).into(), value: Some(value?), filter: Vec::new() })
 }
 
 fn pointer(view: &View<'_>, key: &str) -> Option<Pointer> {

@@ -8,6 +8,7 @@ mod attribute;
 mod backend;
 mod condition;
 mod events;
+mod experiment;
 mod guard;
 mod jwt;
 mod matches;
@@ -17,6 +18,7 @@ mod relations;
 mod rewrite;
 mod rollout;
 mod route;
+mod sampling;
 mod server;
 mod targeting;
 mod targets;
@@ -48,8 +50,21 @@ impl Parts {
 struct Names<'a> {
     backends: Vec<&'a str>,
     contexts: Vec<&'a str>,
+    judges: Vec<&'a str>,
     metrics: Vec<&'a str>,
     routes: Vec<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn of([backends, contexts, judges, metrics, routes]: [&Vec<(&'a str, View<'_>)>; 5]) -> Self {
+        Self {
+            backends: names(backends),
+            contexts: names(contexts),
+            judges: names(judges),
+            metrics: names(metrics),
+            routes: names(routes),
+        }
+    }
 }
 
 /// Builds everything and reports every mistake.
@@ -67,12 +82,8 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     let events = events::events(&root.table("events"));
     let (contexts, metrics) = (root.named("contexts"), root.named("metrics"));
     let (backends, routes) = (root.named("backends"), root.named("routes"));
-    let names = Names {
-        backends: names(&backends),
-        contexts: names(&contexts),
-        metrics: names(&metrics),
-        routes: names(&routes),
-    };
+    let judges = root.named("judges");
+    let names = Names::of([&backends, &contexts, &judges, &metrics, &routes]);
     let alerts = alerts::alerts(&root.table("alerts"), &names.routes);
     let jwt = root.optional_table("jwt");
     let has_jwt = jwt.is_some();
@@ -82,7 +93,8 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     conditions.compile_segments();
     let contexts = all(contexts.iter().map(|(name, view)| server::context(name, view, has_jwt)));
     let metric_views = metrics;
-    let metrics = metric::all(&root, &metric_views);
+    let metrics = metric::all(&root, &metric_views, &names.judges);
+    let built_judges = all(judges.iter().map(|(name, view)| sampling::judge(name, view)));
     let built: Vec<Option<Backend>> = backends.iter().map(|(name, view)| backend::backend(name, view)).collect();
     let measured = metrics.as_deref().unwrap_or_default();
     let mut built_routes: Vec<Option<Route>> =
@@ -100,6 +112,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
     matches::conflicts(&routes);
     matches::shadows(&routes, events.as_ref());
     route::unused_backends(&backends, &routes);
+    sampling::unused(&judges, &routes);
     metric::costs_without_prices(&metric_views, &backends);
     Some(Parts(Config {
         listen: listen?,
@@ -121,6 +134,7 @@ pub(super) fn build(context: &Context<'_>, tree: &Node) -> Option<Parts> {
             None => None,
         },
         metrics: metrics?,
+        judges: built_judges?,
         backends: all(built)?,
         routes: all(built_routes)?,
         hash: String::new(),

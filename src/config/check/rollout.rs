@@ -74,9 +74,10 @@ fn stage(number: usize, view: &View<'_>, metrics: &[Metric]) -> Option<(Stage, V
     }
     let gates = guard::gates(view, metrics);
     let deadline = view.duration("deadline");
-    let hold = view.duration("hold")?;
-    if deadline.is_some_and(|deadline| deadline < hold) {
-        view.error("deadline", "a deadline before `hold` is over", "what waits for `hold` would never pass");
+    let (hold, settle) = (view.duration("hold")?, view.duration("settle")?);
+    if deadline.is_some_and(|deadline| deadline < hold.max(settle)) {
+        let help = "what waits for `hold` and `settle` would never pass";
+        view.error("deadline", "a deadline before `hold` and `settle` are over", help);
     }
     if view.is_typed("on_deadline") && deadline.is_none() {
         view.error("on_deadline", "`on_deadline` without `deadline`", "it says what becomes of a stage that is late");
@@ -88,7 +89,7 @@ fn stage(number: usize, view: &View<'_>, metrics: &[Metric]) -> Option<(Stage, V
         hold,
         min_requests: view.integer("min_requests")?,
         min_users: view.integer("min_users")?,
-        settle: view.duration("settle")?,
+        settle,
         pass: gates.iter().map(|gate| gate.text.clone()).collect(),
         approve: view.boolean("approve")?,
         deadline,
@@ -99,20 +100,20 @@ fn stage(number: usize, view: &View<'_>, metrics: &[Metric]) -> Option<(Stage, V
 }
 
 /// Where everybody gets the candidate, nobody is left to compare with.
-pub(super) fn nobody_to_compare(view: &View<'_>, rollout: &Rollout, guards: &[Guard], has_holdout: bool) {
+pub(super) fn nobody_to_compare(view: &View<'_>, rollout: &Rollout, guards: &[Guard]) {
     let most = match &rollout.plan {
         Plan::Fixed(percent) => *percent,
         Plan::Staged(plan) => plan.stages.last().map_or(Percent::ZERO, |stage| stage.percent),
     };
-    if most < Percent::HUNDRED || has_holdout {
+    if most < Percent::HUNDRED {
         return;
     }
     let live = |guard: &&Guard| guard.condition.compares() && guard.baseline == crate::config::model::Baseline::Live;
     for guard in guards.iter().filter(live) {
-        let help = "add `holdout` to the route, or `baseline = \"frozen\"` to the guard";
+        let help = "end below 100 %, or add `baseline = \"frozen\"`; who is held out was not drawn by the same hash";
         view.warning(
             &format!("guards.{}", guard.name),
-            "it compares with control, and at 100 % nobody gets control",
+            "it compares with control, and at 100 % nobody is drawn to control",
             help,
         );
     }

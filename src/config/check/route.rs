@@ -18,7 +18,7 @@ use crate::domain::pin::{self, Pins};
 use crate::domain::quality;
 
 use super::condition::Conditions;
-use super::{Names, guard, matches, policy, reference, rewrite, rollout, targeting};
+use super::{Names, experiment, guard, matches, policy, reference, rewrite, rollout, sampling, targeting};
 
 /// Shortest override key, in bytes.
 const MIN_OVERRIDE_KEY: usize = 8;
@@ -44,15 +44,18 @@ pub(super) fn route(
     let guards = guard::all(view, metrics);
     let plan = rollout.as_ref().map(|rollout| &rollout.plan);
     let policy = policy::of(name, view, candidate_off, split_by, targeting, plan).map(Arc::new);
-    if let (Some(rollout), Some(guards), Some(policy)) = (&rollout, &guards, &policy) {
-        rollout::nobody_to_compare(view, rollout, guards, policy.holdout.is_some());
+    if let (Some(rollout), Some(guards)) = (&rollout, &guards) {
+        rollout::nobody_to_compare(view, rollout, guards);
     }
     let override_header = view.optional_table("override").map(|view| override_of(&view));
     let pin = view.optional_table("pin").map(|view| pin(name, &view, names, conditions));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
+    let experiment = view.optional_table("experiment");
+    let experiment = experiment.map(|view| experiment::experiment(name, &view, &names.metrics));
     let values = view.optional_table("values").map(|view| values(&view));
     let fallback = fallback_of(&view.table("fallback"));
     matches::ask_for_replay(view, matches.as_ref());
+    let shadow = sampling::shadow(&view.table("shadow"), matches.as_ref()).map(Box::new);
     let purpose = purpose(view, matches, (control, candidate));
     let missing_key = match view.word("missing_key") {
         Some("control") => Some(MissingKey::Control),
@@ -70,6 +73,8 @@ pub(super) fn route(
         Some("never") => Some(Expose::Never),
         Some(_) | None => None,
     };
+    let judge = view.optional_table("judge").map(|view| sampling::judging(&view, names).map(Box::new));
+    let samples = view.optional_table("samples").map(|view| sampling::samples(&view).map(Box::new));
     let (rewrites, rewrite_slots) = rewrites?;
     Some(Route {
         name: Arc::from(name),
@@ -90,8 +95,12 @@ pub(super) fn route(
         rollout: rollout?,
         guards: guards?,
         quality_gate: transpose(quality_gate)?,
+        experiment: transpose(experiment)?,
         fallback: fallback?,
         expose: expose?,
+        judge: transpose(judge)?,
+        samples: transpose(samples)?,
+        shadow: shadow?,
     })
 }
 
@@ -115,7 +124,7 @@ fn purpose(view: &View<'_>, matches: Option<Match>, backends: (Option<usize>, Op
 }
 
 /// Keys that act on requests and their answers, and on nothing else.
-const PROXIED_ONLY: [&str; 9] = [
+const PROXIED_ONLY: [&str; 12] = [
     "override",
     "pin",
     "missing_key",
@@ -125,6 +134,9 @@ const PROXIED_ONLY: [&str; 9] = [
     "quality_gate",
     "fallback",
     "expose",
+    "judge",
+    "samples",
+    "shadow",
 ];
 
 /// Of a part that may be left out (outer) and may have a mistake (inner), the part or the mistake.

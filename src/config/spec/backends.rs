@@ -81,7 +81,7 @@ const HEALTH_CHECK: &[Key] = &[
     Key::new("unhealthy_after", integer(1, 1000), "Failures in a row that make it unhealthy.").or("3"),
 ];
 
-const TLS: &[Key] = &[
+pub(super) const TLS: &[Key] = &[
     Key::new("ca", FILE, "PEM file of the authorities to trust instead of the system's. Watched."),
     Key::new("sni", HOST, "The name to ask for and to verify, where it is not the URL's host."),
     Key::new("insecure", BOOL, "Accept any certificate.").or("false"),

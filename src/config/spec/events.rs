@@ -10,11 +10,16 @@ pub(super) const STATE: &[Key] = &[
     Key::new("store", TEXT, "`sqlite:FILE`, relative to the folder of this file, or `memory`, which forgets at exit.")
         .or("memory")
         .restart(),
-    Key::new("keep_events", duration(HOUR, TEN_YEARS), "Events and history that are older are forgotten.").or("90d"),
+    Key::new(
+        "keep_events",
+        duration(HOUR, TEN_YEARS),
+        "Events, kept exchanges and history that are older are forgotten.",
+    )
+    .or("90d"),
     Key::new(
         "max_size",
         size(MIB, 1024 * GIB),
-        "Bytes of the store; beyond it the oldest events go, a tenth at a time.",
+        "Bytes of the store; beyond it the oldest events and kept exchanges go, a tenth at a time.",
     )
     .or("1GiB"),
 ];

@@ -1,6 +1,6 @@
 //! `[metrics.NAME]`.
 
-use super::{HEADER_NAME, JSON, Key, Kind, TEXT, word};
+use super::{HEADER_NAME, JSON, Key, Kind, TEXT, reference, word};
 
 pub(super) const METRIC: &[Key] = &[
     Key::new(
@@ -23,6 +23,8 @@ const FROM: &[Key] = &[
     Key::new("value", TEXT, "With `event`: a JSON pointer into the event, for example `/value` or `/data/cost`."),
     Key::new("where", JSON, "With `event`: fields of the event's data that must be so: `{ success = true }`."),
     Key::new("usage", word(USAGE), "What a language model's answer tells of its own use."),
+    Key::new("judge", reference("judges"), "The judge that gives it as a score."),
+    Key::new("score", TEXT, "With `judge`: the name of the score; the metric's own name without it."),
     Key::new(
         "ratio",
         Kind::List(&TEXT),

@@ -10,6 +10,7 @@ mod events;
 mod jwt;
 mod metrics;
 mod routes;
+mod sampling;
 mod server;
 
 use std::time::Duration;
@@ -211,6 +212,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

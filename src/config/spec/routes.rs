@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     BOOL, CONDITION, DAY, FILE, GIB, HEADER_NAME, HEADER_VALUE, HOST, HOUR, JSON, Key, Kind, METHOD, PATH, PERCENT,
-    SECOND, SECRET, TEXT, WAIT, duration, float, integer, reference, size, word,
+    SECOND, SECRET, TEXT, WAIT, YEAR, ZERO, duration, float, integer, reference, sampling, size, word,
 };
 
 pub(super) const ROUTE: &[Key] = &[
@@ -65,8 +65,16 @@ pub(super) const ROUTE: &[Key] = &[
         "What OFREP hands out; `false` for control and `true` for candidate without it.",
     )
     .optional(),
-    Key::later("shadow", "Copies of requests to the candidate."),
-    Key::later("experiment", "What is to be decided, and when."),
+    Key::new("experiment", Kind::Table(EXPERIMENT), "Whether the candidate is better: what decides, and when.")
+        .optional(),
+    Key::new("judge", Kind::Table(sampling::JUDGING), "Which exchanges are scored, by whom, and what is sent of them.")
+        .optional(),
+    Key::new("samples", Kind::Table(sampling::SAMPLES), "Exchanges that are kept in the store, for people.").optional(),
+    Key::new(
+        "shadow",
+        Kind::Table(sampling::SHADOW),
+        "Copies of requests to the candidate; users get control's answer.",
+    ),
 ];
 
 const VALUES: &[Key] = &[
@@ -226,6 +234,35 @@ const QUALITY_GATE: &[Key] = &[
     Key::new("min_samples", integer(1, 1_000_000_000), "Not judged under this many scores.").or("20"),
     Key::new("retry_after", WAIT, "How long it stays shut before probes begin.").or("60s"),
     Key::new("probe_percent", float(0.001, 100.0), "Percent of the candidate's users that probe.").or("5.0"),
+];
+
+const EXPERIMENT: &[Key] = &[
+    Key::new("name", TEXT, "What it is called; the route's name without it."),
+    Key::new(
+        "primary",
+        TEXT,
+        "The metric that decides: one of the file, or `errors`, `fallbacks`, `latency`, `first_byte`.",
+    )
+    .required(),
+    Key::new(
+        "effect",
+        float(0.000_1, 100.0),
+        "The smallest difference that matters, as a share of control: intervals are narrowest for it.",
+    )
+    .or("0.05"),
+    Key::new("alpha", float(0.000_001, 0.5), "The chance of a false alarm, over the whole run.").or("0.05"),
+    Key::new("power", float(0.5, 0.9999), "The chance to see a difference of `effect`, for planning.").or("0.8"),
+    Key::new("min_users", integer(2, 1_000_000_000), "Users that each arm needs before anything is decided.").or("100"),
+    Key::new("min_duration", duration(ZERO, YEAR), "How long it runs before anything is decided.").or("1d"),
+    Key::new("start", TEXT, "Phases that ended before this do not count: `2026-11-20T08:00:00Z`."),
+    Key::new("stop", TEXT, "Phases that began after this do not count; then the report stays as it is."),
+    Key::new("guards", Kind::Named(EXPERIMENT_GUARD), "By metric: what must not become worse."),
+    Key::later("ship", "Conditions for shipping."),
+];
+
+const EXPERIMENT_GUARD: &[Key] = &[
+    Key::new("margin", float(0.0, 100.0), "How much worse is no worse, as a share of control.").or("0.0"),
+    Key::new("absolute", float(0.0, 1e75), "The same in the metric's unit; both are added.").or("0.0"),
 ];
 
 const FALLBACK: &[Key] = &[

@@ -2,7 +2,8 @@
 
 use super::{
     ADDRESS, BOOL, CONDITION, CONSTANT, COUNT, GIB, HEADER_NAME, HOST, HOUR, KIB, Key, Kind, MIB, NETWORK, SECOND,
-    SECRET, TEXT, WAIT_OR_NONE, alerts, backends, duration, events, float, integer, jwt, metrics, routes, size, word,
+    SECRET, TEXT, WAIT_OR_NONE, alerts, backends, duration, events, float, integer, jwt, metrics, routes, sampling,
+    size, word,
 };
 
 /// The whole file.
@@ -28,9 +29,9 @@ pub static ROOT: &[Key] = &[
         .optional(),
     Key::new("segments", Kind::Table(SEGMENTS), "Conditions with a name, which routes and each other refer to."),
     Key::new("metrics", Kind::Named(metrics::METRIC), "What is measured of the answers."),
+    Key::new("judges", Kind::Named(sampling::JUDGE), "Webhooks that score sampled exchanges."),
     Key::new("backends", Kind::Named(backends::BACKEND), "The upstreams."),
     Key::new("routes", Kind::Named(routes::ROUTE), "Which requests are split, between which backends, and how."),
-    Key::later("judge", "A webhook that scores answers."),
     Key::later("prices", "Prices of tokens, by model."),
     Key::later("telemetry", "Export of traces and metrics."),
 ];

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Rows of lines, each put into a file that is right otherwise.
-fn messages(rows: &[(&str, &str)], file: impl Fn(&str) -> String) -> String {
+pub(super) fn messages(rows: &[(&str, &str)], file: impl Fn(&str) -> String) -> String {
     let row = |(name, lines): &(&str, &str)| format!("# {name}\n\n{}", bad(&file(lines), &[]));
     rows.iter().map(row).collect()
 }
@@ -18,7 +18,7 @@ fn syntax_and_tables() {
         ("unknown key", "[listen]\nthread = 1\n"),
         ("a value instead of a table", "listen = 8080\n"),
         ("a value instead of named tables", "metrics = \"quality\"\n"),
-        ("a table that comes later", "[judge]\nurl = \"http://judge\"\n"),
+        ("a table that comes later", "[telemetry]\nurl = \"http://collector\"\n"),
         ("a date", "[log]\nlevel = 2026-01-01\n"),
         ("an integer beyond 64 bits", "[listen]\nthreads = 99999999999999999999\n"),
         ("a dollar that begins nothing", "[log]\nlevel = \"$x\"\n"),
@@ -136,6 +136,26 @@ fn routes_where_events_are_taken_are_told() {
 }
 
 #[test]
+fn experiments() {
+    let rows = [
+        ("no primary metric", "effect = 0.1\n"),
+        ("a metric that there is not", "primary = \"laetncy\"\n"),
+        ("a metric of attempts", "primary = \"attempt_errors\"\n"),
+        ("a guard without a margin", "primary = \"latency\"\nguards.errors = {}\n"),
+        ("a guard that there is not", "primary = \"latency\"\nguards.error = { margin = 0.1 }\n"),
+        ("the primary as a guard", "primary = \"latency\"\nguards.latency = { margin = 0.1 }\n"),
+        ("numbers", "primary = \"latency\"\nalpha = 0.9\npower = 1\neffect = 0\nmin_users = 1\nmin_duration = 7\n"),
+        ("times", "primary = \"latency\"\nstart = \"tomorrow\"\nstop = 2026\n"),
+        (
+            "its end before its start",
+            "primary = \"latency\"\nstart = \"2026-11-20T08:00:00Z\"\nstop = \"2026-11-20T07:00:00Z\"\n",
+        ),
+        ("conditions for shipping", "primary = \"latency\"\nship = [\"error_rate < 1%\"]\n"),
+    ];
+    insta::assert_snapshot!(messages(&rows, |lines| format!("{BACKENDS}{ROUTE}[routes.r.experiment]\n{lines}")));
+}
+
+#[test]
 fn backends() {
     let rows = [
         ("no target", ""),
@@ -195,9 +215,9 @@ fn routes() {
         ("match without path", "host = \"a\"\nmethods = [\"GET\"]\ncontrol = \"a\"\ncandidate = \"b\"\n"),
         ("percent", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = 101 }\n"),
         ("not a number", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = nan }\n"),
-        ("stages come later", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = 1, stages = [] }\n"),
+        ("percent and an empty plan", "control = \"a\"\ncandidate = \"b\"\nrollout = { percent = 1, stages = [] }\n"),
         (
-            "guards come later, a rule has a name and a condition",
+            "a rule has a name and a condition",
             "control = \"a\"\ncandidate = \"b\"\nguards = {}\n[[routes.r.rules]]\nserve = \"control\"\n",
         ),
         (
@@ -408,4 +428,53 @@ fn rewriting() {
     insta::assert_snapshot!(messages(&rows, |lines| format!("{BACKENDS}{ROUTE}{lines}")));
     let flag = "[routes.r]\ncontrol = \"a\"\ncandidate = \"b\"\nrewrite.control.request.path = \"/x\"\n";
     assert!(bad(&format!("{BACKENDS}{flag}"), &[]).contains("`rewrite` without `path`"));
+}
+
+#[test]
+fn sampling() {
+    let judge = "[judges.llm]\nurl = \"http://judge\"\n";
+    let send = "send = { answer = { response_json = \"/answer\" } }";
+    let with = |keys: &str| format!("{BACKENDS}{judge}{ROUTE}[routes.r.judge]\n{keys}\n");
+    let files = [
+        ("a judge without a place", format!("{BACKENDS}[judges.llm]\n{ROUTE}")),
+        (
+            "a judge that is off",
+            format!("{BACKENDS}[judges.llm]\nurl = \"\"\nretries = 11\nbudget.per_day = 0\n{ROUTE}"),
+        ),
+        ("a judge that nobody knows", with(&format!("by = \"lmm\"\npercent = 5\n{send}"))),
+        ("nothing is sent", with("by = \"llm\"\npercent = 5\nsend = {}")),
+        ("no share and no parts", with("by = \"llm\"")),
+        (
+            "a part with two places",
+            with("by = \"llm\"\npercent = 5\nsend.a = { request_json = \"/a\", response_json = \"/a\" }"),
+        ),
+        ("a part without a place", with("by = \"llm\"\npercent = 101\nsend.a = {}")),
+        (
+            "no pointer",
+            with(
+                "by = \"llm\"\npercent = 5\nsend.a = { response_json = \"a\", candidate = { response_header = \"x y\" } }",
+            ),
+        ),
+        ("a body without end", with(&format!("by = \"llm\"\npercent = 5\nmax_body = \"1GiB\"\n{send}"))),
+        (
+            "redaction",
+            format!("{BACKENDS}{ROUTE}[routes.r.samples]\npercent = 1\nredact = [\"user\", 1]\nkeep = \"1m\"\n"),
+        ),
+        (
+            "a metric of no judge",
+            format!(
+                "{BACKENDS}[metrics.m]\nkind = \"value\"\nbetter = \"higher\"\nfrom = {{ judge = \"llm\" }}\n{ROUTE}"
+            ),
+        ),
+        (
+            "a score without a judge",
+            format!(
+                "{BACKENDS}[metrics.m]\nkind = \"value\"\nbetter = \"higher\"\nfrom = {{ response_json = \"/a\", score = \"b\" }}\n{ROUTE}"
+            ),
+        ),
+    ];
+    let told: String = files.iter().map(|(name, file)| format!("# {name}\n\n{}", bad(file, &[]))).collect();
+    insta::assert_snapshot!(told);
+    let warnings = good(&format!("{BACKENDS}{judge}{ROUTE}"), &[]).warnings;
+    assert!(format!("{warnings:?}").contains("no route is judged by"), "{warnings:?}");
 }

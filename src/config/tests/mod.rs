@@ -5,6 +5,7 @@ mod conditions;
 mod keys;
 mod layers;
 mod pages;
+mod plans;
 mod relations;
 mod robust;
 mod secrets;

@@ -8,9 +8,10 @@ use serde_json::json;
 use super::STORE_TIMEOUT;
 use crate::clock;
 use crate::domain::rollout::{Effect, Ground, Plan, Rollout};
-use crate::domain::series::Seconds;
 use crate::store::{Attached, Entry, Failure, StateChange, Store as _};
 
+/// The part of the ground that names the arms.
+pub(super) const ARMS: &str = "arms";
 /// Entries that wait for a store that fails; the oldest go first.
 const MAX_WAITING: usize = 256;
 
@@ -23,8 +24,8 @@ pub(super) struct Kept {
 pub(super) struct Known {
     /// `None` until the store has told.
     rollout: Option<Rollout>,
-    /// As it was before the last change, to take that back.
-    before: Option<Rollout>,
+    /// As it was before the last change, and why it was not known then, to take that back.
+    before: Option<(Option<Rollout>, Option<String>)>,
     /// The version that is stored.
     version: u64,
     /// What the history is to say.
@@ -59,28 +60,20 @@ impl Known {
         self.version
     }
 
-    /// Replaces what cannot be read, because somebody said so.
-    pub(super) fn begin_anew(&mut self, plan: &Plan, ground: Ground, now: Seconds) {
-        if self.trouble.is_some() {
-            self.rollout = Some(Rollout::new(plan, ground, now));
-            self.trouble = None;
-        }
-    }
-
-    /// Takes a change over, which may be taken back.
+    /// Takes a change over, which may be taken back. It replaces what could not be read.
     pub(super) fn put(&mut self, rollout: Rollout, entries: Vec<Entry>, reversible: bool) {
         self.added = entries.len();
         self.waiting.extend(entries);
         let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
         self.waiting.drain(..surplus);
-        let before = self.rollout.replace(rollout);
-        self.before = before.filter(|_| reversible);
+        let before = (self.rollout.replace(rollout), self.trouble.take());
+        self.before = reversible.then_some(before);
     }
 
     /// As if the last change had not been.
     pub(super) fn take_back(&mut self) {
-        if let Some(before) = self.before.take() {
-            self.rollout = Some(before);
+        if let Some((rollout, trouble)) = self.before.take() {
+            (self.rollout, self.trouble) = (rollout, trouble);
             let kept = self.waiting.len().saturating_sub(self.added);
             self.waiting.truncate(kept);
         }
@@ -106,12 +99,24 @@ impl Kept {
     }
 
     /// Reads the rollout of a route; a new one begins where nothing is stored.
-    pub(super) async fn read(&self, name: &str, plan: &Plan, ground: &Ground) -> Result<Known, String> {
+    pub(super) async fn read(
+        &self,
+        name: &str,
+        plan: &Plan,
+        ground: &Ground,
+        is_named: impl Fn(&str) -> bool,
+    ) -> Result<Known, String> {
         let found = bounded(self.store.state(name)).await.map_err(|failure| failure.to_string())?;
         let mut known = Known::unread(String::new());
         known.trouble = None;
         match found {
-            None => known.rollout = Some(Rollout::new(plan, ground.clone(), clock::timestamp().as_second())),
+            None => {
+                let rollout = Rollout::new(plan, ground.clone(), clock::timestamp().as_second());
+                known.rollout = Some(match self.latch_of(name, ground, is_named).await? {
+                    Some(other) => rollout.latched_as(&other),
+                    None => rollout,
+                });
+            }
             Some(state) => {
                 known.version = state.version;
                 match Rollout::of_text(&state.text) {
@@ -122,6 +127,25 @@ impl Kept {
             }
         }
         Ok(known)
+    }
+
+    /// The route under whose name these arms were rolled back, if the file names it no more: a latch outlives
+    /// a new name.
+    async fn latch_of(
+        &self,
+        name: &str,
+        ground: &Ground,
+        is_named: impl Fn(&str) -> bool,
+    ) -> Result<Option<String>, String> {
+        let Some(arms) = ground.get(ARMS) else { return Ok(None) };
+        let states = bounded(self.store.states()).await.map_err(|failure| failure.to_string())?;
+        let is_it = |text: &str| {
+            let read = Rollout::of_text(text).ok().filter(Rollout::is_rolled_back);
+            read.is_some_and(|rollout| rollout.ground.get(ARMS) == Some(arms))
+        };
+        let found =
+            states.into_iter().find(|(other, state)| **other != *name && !is_named(other) && is_it(&state.text));
+        Ok(found.map(|(other, _)| other.into()))
     }
 
     /// Writes a rollout and what the history says of it.

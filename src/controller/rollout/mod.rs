@@ -7,6 +7,7 @@
 
 mod kept;
 mod route;
+mod traffic;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,19 +19,21 @@ use tokio::sync::{mpsc, oneshot};
 use super::{RouteSummary, SharedEvidence, SharedWindows};
 use crate::clock;
 use crate::config::phase;
+use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::evidence::RouteEvidence;
 use crate::domain::rollout::{
-    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Memory, Outcome, Plan, Reply, Rollout, Verb, catastrophe,
-    check_reason, step,
+    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Memory, Observed, Outcome, Plan, Reply, Rollout, Verb,
+    catastrophe, check_reason, concerns, step,
 };
 use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
 use crate::store::Attached;
-use kept::{Kept, Known};
+use kept::{ARMS, Kept, Known};
 pub use route::GuardView;
 use route::with_place;
-pub use view::View;
+use traffic::Tracked;
+pub use view::{STATE_UNKNOWN, View};
 
 /// How often it is looked for catastrophes.
 const TICK: Duration = Duration::from_millis(100);
@@ -117,6 +120,15 @@ impl Rollouts {
         Self { views: Arc::default(), asks: mpsc::channel(1).0 }
     }
 
+    /// Rollouts that stand so, and that nobody walks.
+    #[cfg(test)]
+    pub(crate) fn showing(view: View) -> Self {
+        let rollouts = Self::unheard();
+        let name = Arc::from(view.route.as_str());
+        rollouts.views.lock().unwrap_or_else(PoisonError::into_inner).insert(name, view);
+        rollouts
+    }
+
     /// Where a route's rollout stands; `None` before it was first looked at.
     #[must_use]
     pub fn view(&self, route: &str) -> Option<View> {
@@ -160,6 +172,7 @@ pub struct Walker {
 struct Supervised {
     known: Known,
     memory: Memory,
+    tracked: Tracked,
     saved_at: Millis,
 }
 
@@ -230,27 +243,43 @@ impl Walker {
         }) else {
             return;
         };
-        let seen = {
+        let (time, now) = (clock::timestamp().as_second(), clock::now_millis());
+        let totals = is_supervised(&snapshot.config().routes[index]).then(|| snapshot.routes[index].totals());
+        let (seen, concerns) = {
             let evidence = self.evidence.lock();
             let empty = RouteEvidence::default();
             let evidence = evidence.route(snapshot.routes[index].id).unwrap_or(&empty);
+            let concerns = totals.map(|totals| {
+                let traffic = supervised.tracked.traffic(&totals, evidence, snapshot.phases[index], now);
+                concerns(&before, before.exposure(plan_of(snapshot, index)).percent, &traffic, time)
+            });
             let memory = &mut supervised.memory;
-            with_place(snapshot, index, evidence, clock::now_millis(), |place| memory.see(place, &before, elapsed))
+            let seen = with_place(snapshot, index, evidence, now, |place| memory.see(place, &before, elapsed));
+            (seen, concerns.unwrap_or_default())
         };
-        let mut observed = seen.observed;
-        observed.catastrophe = failing;
+        let concerns = supervised.tracked.news(concerns);
+        let mut observed = Observed { catastrophe: failing, ..seen.observed };
         let mut rollout = before.clone();
         rollout.baselines.extend(seen.baselines);
         let (plan, ground) = (plan_of(snapshot, index), ground_of(snapshot, index));
-        let outcome = step(rollout, plan, &ground, Event::Tick(&observed), clock::timestamp().as_second());
+        let mut outcome = step(rollout.clone(), plan, &ground, Event::Tick(&observed), time);
+        outcome.effects.extend(concerns.iter().cloned());
+        let mut report = outcome.report.clone();
+        let mut applied = self.apply(snapshot, index, name, &before, outcome.clone()).await;
+        if let Err(why) = &applied {
+            // Time passes for guards all the same: a store that fails must not stop a rollback.
+            observed.stuck = Some(format!("the store, which has to keep it first: {why}"));
+            outcome = step(rollout, plan, &ground, Event::Tick(&observed), time);
+            outcome.effects.extend(concerns);
+            report.clone_from(&outcome.report);
+            applied = self.apply(snapshot, index, name, &before, outcome.clone()).await.and(applied);
+        }
         let guards = route::views(&observed, &outcome.rollout);
-        let report = outcome.report.clone();
-        let applied = self.apply(snapshot, index, name, &before, outcome).await;
-        let stored = applied.is_ok();
         if let Some(Supervised { known, .. }) = self.routes.get(name)
             && let Some(rollout) = known.rollout()
         {
             let share = share_seen(&self.windows.summary(snapshot.routes[index].id));
+            let stored = applied.is_ok() && !known.has_news();
             let view = View::of(name, rollout, plan, known.version(), guards, report, stored).seen(share);
             self.show(name, view);
         }
@@ -269,9 +298,12 @@ impl Walker {
         outcome: Outcome,
     ) -> Result<(), String> {
         let plan = plan_of(snapshot, index);
-        let (was, is) = (before.exposure(plan), outcome.rollout.exposure(plan));
+        let is = outcome.rollout.exposure(plan);
         let is_touched = is_supervised(&snapshot.config().routes[index]) || is != Exposure::of_file(is.percent);
         let Some(supervised) = self.routes.get_mut(name) else { return Ok(()) };
+        let is_repaired = supervised.known.rollout().is_none();
+        // Where nobody knew where it stood, control served everybody.
+        let was = if is_repaired { Exposure::unknown() } else { before.exposure(plan) };
         let entries = kept::entries(name, &outcome.effects, &snapshot.config().hash);
         let raises = is.raises(&was);
         supervised.known.put(outcome.rollout, entries, raises);
@@ -291,7 +323,8 @@ impl Walker {
         if begins {
             self.windows.lock().forget_recent(snapshot.routes[index].id);
         }
-        for effect in &outcome.effects {
+        let known = is_repaired.then(|| Effect::Resolve { key: STATE_UNKNOWN.to_owned() });
+        for effect in outcome.effects.iter().chain(&known) {
             kept::log(name, effect);
             (self.tell)(name, effect);
         }
@@ -341,24 +374,44 @@ impl Walker {
             let found = if resting {
                 Err("the store does not answer".to_owned())
             } else {
-                self.kept.read(&name, plan, &ground).await
+                self.kept.read(&name, plan, &ground, |other| snapshot.route_named(other).is_some()).await
             };
-            if let Err(why) = &found
-                && !resting
-            {
+            if found.is_err() && !resting {
                 self.store_rests = clock::now_millis() + STORE_PAUSE;
-                tracing::error!(route = &*name, why, "where the rollout stands cannot be read");
             }
             let known = found.unwrap_or_else(Known::unread);
             let news = known.rollout().map(|rollout| rollout.exposure(plan));
-            let touched = is_supervised(&snapshot.config().routes[index]);
+            let route = &snapshot.config().routes[index];
+            let touched = is_supervised(route) || route.policy.stop.is_some();
+            self.tell_of_reading(&name, &known, touched);
             if let Some(exposure) = news.filter(|exposure| touched || *exposure != Exposure::of_file(exposure.percent))
             {
                 self.live.expose(Exposures::from([(Arc::clone(&name), exposure)]));
             }
-            let view = View::unread(&name, &known, plan);
+            let view = View::unread(&name, &known, plan, touched);
             self.show(&name, view);
-            self.routes.insert(name, Supervised { known, memory: Memory::default(), saved_at: now });
+            self.routes.insert(
+                name,
+                Supervised { known, memory: Memory::default(), tracked: Tracked::default(), saved_at: now },
+            );
+        }
+    }
+
+    /// Tells that nobody knows where a rollout stands, the log once and people with every try, and when that is over.
+    fn tell_of_reading(&self, name: &Arc<str>, known: &Known, touched: bool) {
+        let was_unknown = self.routes.get(name).is_some_and(|supervised| supervised.known.rollout().is_none());
+        let key = STATE_UNKNOWN.to_owned();
+        if let Some(why) = known.trouble.as_ref().filter(|_| !was_unknown) {
+            tracing::error!(route = &**name, why, "where the rollout stands cannot be read");
+        }
+        match &known.trouble {
+            Some(why) if touched && known.rollout().is_none() => {
+                let text = format!("control serves everybody, since it cannot be read where the rollout stands: {why}");
+                (self.tell)(name, &Effect::Alert { key, critical: true, text });
+            }
+            Some(_) => {}
+            None if was_unknown => (self.tell)(name, &Effect::Resolve { key }),
+            None => {}
         }
     }
 
@@ -384,23 +437,23 @@ impl Walker {
         if let Err(help) = check_reason(&ask.reason) {
             return Answer::Invalid(help);
         }
-        let Some(supervised) = self.routes.get_mut(name) else { return Answer::Unknown };
-        if supervised.known.rollout().is_none() && matches!(verb, Verb::Rollback | Verb::Restart) {
-            supervised.known.begin_anew(plan, ground_of(snapshot, index), clock::timestamp().as_second());
-        }
-        let version = supervised.known.version();
-        let Some(before) = supervised.known.rollout().cloned() else {
-            return Answer::Unstored("the store has not told yet where the rollout stands".to_owned());
+        let Some(Supervised { known, .. }) = self.routes.get(name) else { return Answer::Unknown };
+        let (version, ground, now) = (known.version(), ground_of(snapshot, index), clock::timestamp().as_second());
+        let before = match known.rollout() {
+            Some(rollout) => rollout.clone(),
+            // What cannot be read is replaced, because somebody says so.
+            None if matches!(verb, Verb::Rollback | Verb::Restart) => Rollout::new(plan, ground.clone(), now),
+            None => return Answer::Unstored("the store has not told yet where the rollout stands".to_owned()),
         };
+        let touched = is_supervised(&snapshot.config().routes[index]);
         let view = |rollout: &Rollout, version, stored| {
             Box::new(View::of(name, rollout, plan, version, Vec::new(), Default::default(), stored))
         };
         if ask.version.is_some_and(|seen| seen != version) {
-            return Answer::Conflict(view(&before, version, true));
+            return Answer::Conflict(Box::new(View::unread(name, known, plan, touched)));
         }
         let command = Command { verb, actor: ask.actor.clone(), reason: ask.reason.trim().to_owned() };
-        let ground = ground_of(snapshot, index);
-        let outcome = step(before.clone(), plan, &ground, Event::Command(&command), clock::timestamp().as_second());
+        let outcome = step(before.clone(), plan, &ground, Event::Command(&command), now);
         let (reply, after) = (outcome.reply.clone(), outcome.rollout.clone());
         if ask.dry_run {
             return match reply {
@@ -447,5 +500,12 @@ fn plan_of(snapshot: &Snapshot, index: usize) -> &Plan {
 }
 
 fn ground_of(snapshot: &Snapshot, index: usize) -> Ground {
-    phase::parts(snapshot.config(), &snapshot.config().routes[index]).ground()
+    let (config, route) = (snapshot.config(), &snapshot.config().routes[index]);
+    let mut ground = phase::parts(config, route).ground();
+    if let [Some(control), Some(candidate)] = Arm::ALL.map(|arm| route.backend(arm)) {
+        let [control, candidate] = [&config.backends[control], &config.backends[candidate]];
+        let version = candidate.version.as_deref().unwrap_or_default();
+        ground.insert(ARMS.to_owned(), format!("{} and {} {version}", control.name, candidate.name));
+    }
+    ground
 }

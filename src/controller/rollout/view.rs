@@ -6,8 +6,11 @@ use super::kept::Known;
 use super::route::GuardView;
 use crate::domain::rollout::{Described, Exposure, Note, Plan, Report, Rollout, State, describe};
 
+/// The word of a state that the store has not told, in views, metrics and alerts.
+pub const STATE_UNKNOWN: &str = "state_unknown";
+
 /// Where a rollout stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(rename = "Rollout")]
 pub struct View {
     /// The route's name.
@@ -91,31 +94,25 @@ impl View {
         Self { percent_seen, ..self }
     }
 
-    /// Before anybody has looked.
-    pub(super) fn unread(route: &str, known: &Known, plan: &Plan) -> Self {
-        let stored = known.trouble.is_none();
+    /// Before anybody has looked. A route that is not supervised goes by its file until it is known to be stopped.
+    pub(super) fn unread(route: &str, known: &Known, plan: &Plan, is_supervised: bool) -> Self {
+        let stored = known.trouble.is_none() && !known.has_news();
+        let percent = match plan {
+            Plan::Fixed(percent) if !is_supervised => *percent,
+            Plan::Fixed(_) | Plan::Staged(_) => Exposure::unknown().percent,
+        };
         match known.rollout() {
             Some(rollout) => Self::of(route, rollout, plan, known.version(), Vec::new(), Report::default(), stored),
             None => Self {
                 route: route.to_owned(),
                 version: known.version(),
-                state: "state_unknown".to_owned(),
+                state: STATE_UNKNOWN.to_owned(),
                 why: known.trouble.clone(),
                 staged: plan.stages().is_some(),
-                stage: None,
-                stage_number: None,
                 stages: plan.len(),
-                percent: Exposure::unknown().percent.get(),
-                percent_seen: None,
-                shadow: None,
-                disabled: false,
-                run: 0,
-                active_seconds: None,
-                by: None,
-                report: Report::default(),
-                guards: Vec::new(),
+                percent: percent.get(),
                 stored,
-                vanished: false,
+                ..Self::default()
             },
         }
     }

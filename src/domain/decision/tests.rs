@@ -207,6 +207,53 @@ fn a_rule_does_not_go_past_the_breaker() {
 }
 
 #[test]
+fn a_stopped_rollout_is_for_testers_alone_and_one_that_has_not_started_for_who_is_named() {
+    use crate::domain::rollout::Stop;
+
+    let insisting = Contexts { override_arm: Some(Arm::Candidate), ..user("cautious") };
+    let all = Policy { rollout: Share::new(Percent::HUNDRED), ..policy() };
+    let forced = Policy { forced: Some(Arm::Candidate), ..all.clone() };
+    let ruled = targeted();
+    let premium = [Some(Fact::Text("premium".into()))];
+    let paying = Contexts { facts: &premium, ..user("u") };
+    let pinned = Contexts { pinned: Some(Arm::Candidate), ..user("u") };
+    for (stop, reason) in [(Stop::RolledBack, Reason::RolledBack), (Stop::StateUnknown, Reason::StateUnknown)] {
+        let stopped = |policy: &Policy| Policy { stop: Some(stop), ..policy.clone() };
+        let rows = [
+            (stopped(&all), insisting, Arm::Candidate, Reason::Override),
+            (stopped(&forced), user("u"), Arm::Control, reason),
+            (stopped(&all), user("demo@example.com"), Arm::Control, reason),
+            (stopped(&all), pinned, Arm::Control, reason),
+            (stopped(&ruled), paying, Arm::Control, reason),
+            (stopped(&all), Contexts::default(), Arm::Control, reason),
+            (Policy { enabled: false, ..stopped(&all) }, insisting, Arm::Control, Reason::Disabled),
+        ];
+        check(&rows);
+    }
+    let waiting = |policy: &Policy| Policy { started: false, ..policy.clone() };
+    check(&[
+        (waiting(&forced), user("u"), Arm::Candidate, Reason::Forced),
+        (waiting(&all), user("demo@example.com"), Arm::Candidate, Reason::Target),
+        (waiting(&all), user("u"), Arm::Control, Reason::NotStarted),
+        (waiting(&all), pinned, Arm::Control, Reason::NotStarted),
+        (waiting(&ruled), paying, Arm::Control, Reason::NotStarted),
+        (waiting(&all), Contexts::default(), Arm::Control, Reason::NotStarted),
+    ]);
+}
+
+#[track_caller]
+fn check(rows: &[(Policy, Contexts<'_>, Arm, Reason)]) {
+    for (policy, contexts, arm, reason) in rows {
+        let decision = decide(policy, contexts, &Health::WELL);
+        assert_eq!((decision.serve, decision.assigned_by), (*arm, *reason));
+        let steps = trace(policy, contexts, &Health::WELL, &decision);
+        let decided: Vec<Reason> = steps.iter().filter(|step| step.decided).map(|step| step.step).collect();
+        assert_eq!(decided, [*reason]);
+        assert!(steps.iter().all(|step| !step.found.is_empty()), "{steps:?}");
+    }
+}
+
+#[test]
 fn the_trace_ends_where_it_was_decided() {
     let key = key_in(Arm::Candidate);
     let health = Health { gate: Some((quality::Position::Shut, Share::new(percent(10.0)))), ..Health::WELL };
@@ -218,8 +265,11 @@ fn the_trace_ends_where_it_was_decided() {
         [
             "disabled",
             "override",
+            "rolled_back",
+            "state_unknown",
             "forced",
             "target",
+            "not_started",
             "holdout",
             "excluded",
             "prerequisite",

@@ -1,6 +1,6 @@
 //! One cell: sums in all, by bucket of users, and the distribution of times.
 
-use super::super::sketch::Sketch;
+use super::super::sketch::{Place, Sketch};
 use super::super::window::Mergeable as _;
 use super::Observation;
 use super::trail::Trail;
@@ -29,7 +29,10 @@ pub struct Sums {
 
 impl Sums {
     fn add(&mut self, value: f64) {
-        self.merge(&Self { count: 1.0, sum: value, squares: value * value });
+        // Values are at most `metric::MAX_NUMBER`, which no number of them brings beyond what is finite.
+        self.count += 1.0;
+        self.sum += value;
+        self.squares += value * value;
     }
 
     /// Stays finite, as what is kept has to be.
@@ -105,7 +108,7 @@ impl Cell {
     pub(super) const MAX_BYTES: usize = Self::BYTES_WITHOUT_TIMES + COARSE_BUCKETS * Sketch::MAX_BYTES;
 
     /// Adds a value; tells by how many bytes that made it larger.
-    pub(super) fn add(&mut self, Observation { bucket, value, day }: Observation, timed: bool) -> usize {
+    pub(super) fn add(&mut self, Observation { bucket, value, day }: Observation, time: Option<Place>) -> usize {
         self.changed = true;
         self.total.add(value);
         let mut grown = 0;
@@ -116,9 +119,15 @@ impl Cell {
             }
             self.buckets[bucket].add(value);
             self.trail.note(bucket as u16);
-            grown += self.add_to_day(day, &Sums { count: 1.0, sum: value, squares: value * value });
+            match self.days.last_mut() {
+                // Nearly everything belongs to the newest day.
+                Some((newest, sums)) if *newest == day => sums.add(value),
+                Some(_) | None => {
+                    grown += self.add_to_day(day, &Sums { count: 1.0, sum: value, squares: value * value });
+                }
+            }
         }
-        if timed {
+        if let Some(time) = time {
             if self.times.is_empty() {
                 let shared = if bucket.is_some() { COARSE_BUCKETS } else { 1 };
                 self.times = vec![Sketch::default(); shared];
@@ -127,7 +136,7 @@ impl Cell {
             let coarse = usize::from(bucket.unwrap_or(0)) % self.times.len();
             let sketch = &mut self.times[coarse];
             let before = sketch.bytes();
-            sketch.add(value.max(0.0) as u64);
+            sketch.count_at(time);
             grown += sketch.bytes() - before;
         }
         grown
@@ -135,16 +144,17 @@ impl Cell {
 
     /// Adds a value that belongs to no bucket.
     pub fn observe(&mut self, value: f64, timed: bool) {
-        self.add(Observation { bucket: None, value, day: 0 }, timed);
+        self.count(value, timed.then(|| Place::of(value.max(0.0) as u64)));
+    }
+
+    /// The same for a time whose place is known.
+    pub fn count(&mut self, value: f64, time: Option<Place>) {
+        self.add(Observation { bucket: None, value, day: 0 }, time);
     }
 
     /// Adds to the sums of a day; tells by how many bytes that made the cell larger.
     fn add_to_day(&mut self, day: Day, more: &Sums) -> usize {
-        // Nearly everything belongs to the newest day.
-        let place = match self.days.last() {
-            Some((newest, _)) if *newest == day => self.days.len() - 1,
-            Some(_) | None => self.days.partition_point(|(known, _)| *known < day),
-        };
+        let place = self.days.partition_point(|(known, _)| *known < day);
         if let Some((_, sums)) = self.days.get_mut(place).filter(|(known, _)| *known == day) {
             sums.merge(more);
             return 0;

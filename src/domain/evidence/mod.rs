@@ -20,12 +20,13 @@ pub use cell::{COARSE_BUCKETS, Cell, Day, MAX_DAYS, Moments, STATISTICAL_BUCKETS
 pub use cells::Cells;
 pub use codec::{CodecError, Kept, decode, encode};
 pub use draw::{Draw, Drawn};
-pub use sample::{MAX_SAMPLE, Sampled, UserSample, Users};
+pub use sample::{MAX_SAMPLE, Sampled, SampledUser, UserSample, Users};
 pub use trail::Trail;
 
 use super::Arm;
 use super::metric::{BuiltIn, MetricId};
 use super::phase::Phase;
+use super::sketch::Place;
 
 /// Bytes of one route's evidence.
 pub const BUDGET: usize = 16 << 20;
@@ -75,7 +76,7 @@ pub struct Observation {
 }
 
 /// What was measured in one phase of users of one stratum.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stretch {
     phase: Phase,
     stratum: Stratum,
@@ -102,8 +103,42 @@ impl Stretch {
     }
 }
 
+/// Adds the values of one request. See [`RouteEvidence::recorder`].
+#[derive(Debug)]
+pub struct Recorder<'a> {
+    evidence: &'a mut RouteEvidence,
+    /// `None` before the first value of a phase and stratum.
+    place: Option<usize>,
+    phase: Phase,
+    stratum: Stratum,
+    bucket: Option<u16>,
+    day: Day,
+    /// Whether there is room for new distributions.
+    room: bool,
+}
+
+impl Recorder<'_> {
+    /// As [`RouteEvidence::observe`]; a time's place is found by who has it already.
+    pub fn observe(&mut self, arm: Arm, metric: Measured, value: f64, time: Option<Place>) {
+        let observation = Observation { bucket: self.bucket, value, day: self.day };
+        let cell = self.place.and_then(|place| self.evidence.stretches[place].arms[arm.index()].get_mut(metric));
+        match cell {
+            Some(cell) => {
+                let bucket = self.bucket.filter(|_| self.stratum != Stratum::Fixed);
+                let time = time.filter(|_| self.room || cell.keeps_times());
+                self.evidence.bytes += cell.add(Observation { bucket, ..observation }, time);
+            }
+            None => {
+                let (phase, stratum) = (self.phase, self.stratum);
+                self.evidence.observe(CellKey { phase, stratum, arm, metric }, observation, time.is_some());
+                self.place = self.evidence.place(phase, stratum).ok();
+            }
+        }
+    }
+}
+
 /// The evidence of one route.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RouteEvidence {
     /// In the order of phase and stratum.
     stretches: Vec<Stretch>,
@@ -119,18 +154,26 @@ impl RouteEvidence {
     pub fn observe(&mut self, key: CellKey, observation: Observation, timed: bool) {
         // What no hash drew, and who has no key, belongs to no bucket.
         let bucket = observation.bucket.filter(|_| key.stratum != Stratum::Fixed);
+        let time = timed.then(|| Place::of(observation.value.max(0.0) as u64));
         // Means are worth more than distributions: where room is short, these are left out.
         let room = self.bytes + Cell::MAX_BYTES <= BUDGET;
         if let Some(cell) = self.cell_mut(key) {
-            let timed = timed && (room || cell.keeps_times());
-            let grown = cell.add(Observation { bucket, ..observation }, timed);
+            let time = time.filter(|_| room || cell.keeps_times());
+            let grown = cell.add(Observation { bucket, ..observation }, time);
             self.bytes += grown;
         } else if self.make_room(key) {
-            let grown = self.or_default(key).add(Observation { bucket, ..observation }, timed && room);
+            let grown = self.or_default(key).add(Observation { bucket, ..observation }, time.filter(|_| room));
             self.bytes += size_of::<Cell>() + grown;
         } else {
             self.dropped += 1;
         }
+    }
+
+    /// Adds the values of one request: its phase and stratum are looked up once.
+    pub fn recorder(&mut self, phase: Phase, stratum: Stratum, bucket: Option<u16>, day: Day) -> Recorder<'_> {
+        let place = self.place(phase, stratum).ok();
+        let room = self.bytes + Cell::MAX_BYTES <= BUDGET;
+        Recorder { evidence: self, place, phase, stratum, bucket, day, room }
     }
 
     /// Where the cells of a phase and stratum are, or would be.

@@ -68,6 +68,34 @@ pub struct Sampled {
     pub both: f64,
 }
 
+/// One user of the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampledUser {
+    /// See `assignment::Digest::user_sample`.
+    pub sample: u64,
+    /// Whether each arm was assigned, by `Arm::index`.
+    pub arms: [bool; 2],
+    /// Whether there was a whole answer.
+    pub measured: bool,
+}
+
+impl Sampled {
+    fn count(users: impl Iterator<Item = u8>) -> Self {
+        let mut counts = [0_u32; 16];
+        users.for_each(|arms| counts[usize::from(arms & 0b1111)] += 1);
+        Self::of_counts(&counts)
+    }
+
+    /// Of how many users there are by their bits.
+    fn of_counts(counts: &[u32; 16]) -> Self {
+        let with = |bits: usize| -> f64 {
+            let of = |(arms, count): (usize, &u32)| if arms & bits == bits { f64::from(*count) } else { 0.0 };
+            counts.iter().enumerate().map(of).sum()
+        };
+        Self { assigned: [with(0b0001), with(0b0010)], measured: [with(0b0100), with(0b1000)], both: with(0b0011) }
+    }
+}
+
 impl UserSample {
     /// Notes a user; tells whether that was news.
     pub fn add(&mut self, sample: u64, arm: Arm, measured: bool) -> bool {
@@ -100,11 +128,17 @@ impl UserSample {
         self.shrink();
     }
 
+    /// The share of all users that are in the sample.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        // What the threshold lets in; 2^64 values lie at or under u64::MAX.
+        (self.threshold as f64 + 1.0) / 2.0_f64.powi(64)
+    }
+
     /// How many users there were.
     #[must_use]
     pub fn users(&self) -> Users {
-        // The share of all users that the threshold lets in; 2^64 values lie at or under u64::MAX.
-        let share = (self.threshold as f64 + 1.0) / 2.0_f64.powi(64);
+        let share = self.share();
         let Sampled { assigned: [control, candidate], both, .. } = self.sampled();
         Users { only: [(control - both) / share, (candidate - both) / share], both: both / share }
     }
@@ -112,11 +146,35 @@ impl UserSample {
     /// The users in the sample itself.
     #[must_use]
     pub fn sampled(&self) -> Sampled {
-        let with = |bits: usize| -> f64 {
-            let of = |(arms, count): (usize, &u32)| if arms & bits == bits { f64::from(*count) } else { 0.0 };
-            self.counts.iter().enumerate().map(of).sum()
+        Sampled::of_counts(&self.counts)
+    }
+
+    /// The users in several samples, each once, and the share of all users that they are.
+    #[must_use]
+    pub fn union(samples: &[&Self]) -> (Sampled, f64) {
+        let Some(smallest) = samples.iter().min_by_key(|sample| sample.threshold) else {
+            return (Sampled::default(), 1.0);
         };
-        Sampled { assigned: [with(0b0001), with(0b0010)], measured: [with(0b0100), with(0b1000)], both: with(0b0011) }
+        let mut users: Vec<(u64, u8)> = Vec::with_capacity(samples.iter().map(|sample| sample.users.len()).sum());
+        for sample in samples {
+            users.extend(
+                sample.users.iter().filter(|(user, _)| **user <= smallest.threshold).map(|(user, arms)| (*user, *arms)),
+            );
+        }
+        // Each sample is in order already, which a stable sort makes use of.
+        users.sort_by_key(|(user, _)| *user);
+        let each = users.chunk_by(|one, next| one.0 == next.0);
+        let arms = each.map(|same| same.iter().fold(0, |all, (_, arms)| all | arms));
+        (Sampled::count(arms), smallest.share())
+    }
+
+    /// The users in the sample.
+    pub fn each(&self) -> impl Iterator<Item = SampledUser> + '_ {
+        self.users.iter().map(|(&sample, arms)| SampledUser {
+            sample,
+            arms: [arms & 0b01 != 0, arms & 0b10 != 0],
+            measured: arms & 0b1100 != 0,
+        })
     }
 
     /// Whether every user is in it.

@@ -280,9 +280,19 @@ pub struct Ring {
 
 impl Ring {
     /// What happened in the window that ends now, how many hours it holds, and whether it is shorter than asked for.
-    pub fn slide(&mut self, phase: Phase, tally: Tally, window: Duration, now: Millis) -> (Tally, f64, bool) {
+    /// Of a phase that has just begun (`is_new`) everything counts, from its first request on.
+    pub fn slide(
+        &mut self,
+        (phase, is_new): (Phase, bool),
+        tally: Tally,
+        window: Duration,
+        now: Millis,
+    ) -> (Tally, f64, bool) {
         if self.phase.replace(phase) != Some(phase) {
             self.samples.clear();
+            if is_new {
+                self.samples.push_back((now, Tally::default()));
+            }
         }
         let length = window.as_millis() as Millis;
         let begins = now.saturating_sub(length);

@@ -40,6 +40,25 @@ pub struct Number {
     pub pointer: Pointer,
 }
 
+/// The documents of a whole body; `None` if one of them is not JSON, or too long.
+#[must_use]
+pub fn documents(format: Format, body: &[u8]) -> Option<Vec<Value>> {
+    let (mut cutter, mut found) = (Documents::new(format), Some(Vec::new()));
+    let mut take = |text: &[u8]| {
+        if text == usage::DONE {
+            return;
+        }
+        let document = serde_json::from_slice(text).ok();
+        found = found.take().and_then(|mut found: Vec<Value>| {
+            found.push(document?);
+            Some(found)
+        });
+    };
+    cutter.see(body, &mut take);
+    cutter.finish(&mut take);
+    found.filter(|_| !cutter.has_passed_over())
+}
+
 /// An answer that is being read.
 #[derive(Debug)]
 pub struct Reading {

@@ -2,6 +2,7 @@
 //!
 //! Every verb can be said twice: the second time it finds done what it wants. A rollback is never refused.
 
+use super::guards;
 use super::plan::{Plan, StageIndex};
 use super::state::{MAX_REASON, Rollout, Standing, State};
 use super::step::Walk;
@@ -153,6 +154,7 @@ fn roll_back(walk: &mut Walk<'_>, actor: &str, reason: &str) -> Reply {
 
 /// Begins a new run.
 pub(super) fn restart(walk: &mut Walk<'_>, actor: &str, reason: &str) -> Reply {
+    guards::resolve(walk, |_| true);
     let Rollout { run, entry, clocks, phases, baselines, .. } = &mut walk.rollout;
     baselines.clear();
     *run = run.saturating_add(1);

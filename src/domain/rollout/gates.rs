@@ -62,9 +62,12 @@ fn watching(walk: &mut Walk<'_>, at: Standing) -> Report {
 
 fn running(walk: &mut Walk<'_>, at: Standing, observed: &Observed) -> Report {
     let Some(stage) = walk.plan.stage(at.stage).cloned() else { return Report::default() };
-    let waits = waits(&stage, at, observed);
+    let mut waits = waits(&stage, at, observed);
     let gates = observed.gates.clone();
-    if waits.is_empty() {
+    if let Some(why) = &observed.stuck {
+        // Its deadline does not count either: nothing but the store is late.
+        waits.push(Wait { what: why.clone(), about: None });
+    } else if waits.is_empty() {
         let figures = gates.clone();
         if stage.approve {
             let reason = format!("stage {} has passed", stage.name);
@@ -128,7 +131,8 @@ fn waits(stage: &Stage, at: Standing, observed: &Observed) -> Vec<Wait> {
 }
 
 /// A length of time for people: `1 h 5 min`, `42 s`.
-fn spelled(time: Duration) -> String {
+#[must_use]
+pub fn spelled(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

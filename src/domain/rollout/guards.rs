@@ -7,6 +7,7 @@ use super::plan::Plan;
 use super::state::{Clock, Standing, State};
 use super::step::{Effect, MAX_ELAPSED, Observed, Walk};
 use crate::domain::guard::{Action, Finding, Verdict};
+use crate::domain::percent::Percent;
 
 /// A guard and what it sees.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,8 +46,10 @@ impl Watched {
 pub const CATASTROPHE: &str = "catastrophe";
 
 pub(super) fn act(walk: &mut Walk<'_>, observed: &Observed) {
-    let known = |name: &String| observed.guards.iter().any(|guard| guard.name == *name);
+    let known = |name: &str| observed.guards.iter().any(|guard| guard.name == name);
     walk.rollout.clocks.retain(|name, _| known(name));
+    let of_guard = |key: &str| key.strip_suffix(NO_DATA).unwrap_or(key).to_owned();
+    resolve(walk, |key| key != CATASTROPHE && !known(&of_guard(key)));
     let Some(at) = watched_standing(&walk.rollout.state) else { return };
     if let Some(figures) = &observed.catastrophe {
         let why = format!("guard {CATASTROPHE}: {figures}");
@@ -89,6 +92,8 @@ const fn watched_standing(state: &State) -> Option<Standing> {
 
 /// Moves a guard's clocks; whether it fires now.
 fn pass_time(walk: &mut Walk<'_>, guard: &Watched, elapsed: u64) -> bool {
+    // Where nobody gets the candidate, nothing is expected.
+    let is_expected = !walk.rollout.disabled && walk.rollout.exposure(walk.plan).percent > Percent::ZERO;
     let clock = walk.rollout.clocks.entry(guard.name.clone()).or_default();
     let before = *clock;
     match guard.finding.verdict {
@@ -99,7 +104,7 @@ fn pass_time(walk: &mut Walk<'_>, guard: &Watched, elapsed: u64) -> bool {
         }
         Verdict::Fails => *clock = Clock::default(),
         // It neither passes nor fails: what was breached stays so.
-        Verdict::NotEnoughData if guard.finding.samples < guard.min_samples => {
+        Verdict::NotEnoughData if guard.finding.samples < guard.min_samples && is_expected => {
             clock.silent_ms = clock.silent_ms.saturating_add(elapsed);
         }
         // A test that has data and no answer yet is no silence.
@@ -109,10 +114,10 @@ fn pass_time(walk: &mut Walk<'_>, guard: &Watched, elapsed: u64) -> bool {
     if after == Clock::default() {
         walk.rollout.clocks.remove(&guard.name);
     }
-    silence(walk, guard, before.silent_ms, after.silent_ms);
+    silence(walk, guard, after.silent_ms);
     match guard.finding.verdict {
-        Verdict::Fails if before.acted => {
-            walk.effects.push(Effect::Resolve { key: guard.name.clone() });
+        Verdict::Fails => {
+            resolve(walk, |key| key == guard.name);
             false
         }
         Verdict::Holds if after.breached_ms >= guard.hold_for.as_millis() as u64 && !before.acted => {
@@ -122,25 +127,38 @@ fn pass_time(walk: &mut Walk<'_>, guard: &Watched, elapsed: u64) -> bool {
             alert(walk, &guard.name, guard.action > Action::Hold, &guard.words());
             true
         }
-        Verdict::Holds | Verdict::Fails | Verdict::NotEnoughData => false,
+        Verdict::Holds | Verdict::NotEnoughData => false,
     }
 }
+
+/// What stands behind a guard's name in the key of an alert that it sees too little.
+const NO_DATA: &str = "/no_data";
 
 /// Tells once when too little was known for too long, and once when that is over.
-fn silence(walk: &mut Walk<'_>, guard: &Watched, before: u64, after: u64) {
+fn silence(walk: &mut Walk<'_>, guard: &Watched, silent: u64) {
     let Some(most) = guard.alert_after.map(|most| most.as_millis() as u64) else { return };
-    let key = format!("{}/no_data", guard.name);
-    if before < most && after >= most {
-        let text =
-            format!("guard {} ({}) has too little data to tell, for {} s", guard.name, guard.condition, after / 1_000);
-        walk.effects.push(Effect::Alert { key, critical: false, text });
-    } else if before >= most && after == 0 {
-        walk.effects.push(Effect::Resolve { key });
+    let key = format!("{}{NO_DATA}", guard.name);
+    let is_told = walk.rollout.raised.contains(&key);
+    if silent >= most && !is_told {
+        let Watched { name, condition, .. } = guard;
+        let text = format!("guard {name} ({condition}) has too little data to tell, for {} s", silent / 1_000);
+        alert(walk, &key, false, &text);
+    } else if is_told && guard.finding.verdict != Verdict::NotEnoughData {
+        resolve(walk, |other| other == key);
     }
 }
 
-fn alert(walk: &mut Walk<'_>, name: &str, critical: bool, text: &str) {
-    walk.effects.push(Effect::Alert { key: name.to_owned(), critical, text: text.to_owned() });
+fn alert(walk: &mut Walk<'_>, key: &str, critical: bool, text: &str) {
+    walk.rollout.raised.insert(key.to_owned());
+    walk.effects.push(Effect::Alert { key: key.to_owned(), critical, text: text.to_owned() });
+}
+
+/// Tells that alerts are over.
+pub(super) fn resolve(walk: &mut Walk<'_>, is_over: impl Fn(&str) -> bool) {
+    let (over, left) = std::mem::take(&mut walk.rollout.raised).into_iter().partition(|key| is_over(key));
+    walk.rollout.raised = left;
+    let over: std::collections::BTreeSet<String> = over;
+    walk.effects.extend(over.into_iter().map(|key| Effect::Resolve { key }));
 }
 
 fn halved(walk: &Walk<'_>, at: Standing, why: &str) -> State {

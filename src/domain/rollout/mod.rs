@@ -9,6 +9,7 @@
 
 mod catastrophe;
 mod command;
+mod concerns;
 mod exposure;
 mod gates;
 mod guards;
@@ -20,8 +21,9 @@ mod supervision;
 
 pub use catastrophe::{Recent, catastrophe};
 pub use command::{Command, Reply, VERBS, Verb, check_reason};
+pub use concerns::{Concern, Traffic, concerns};
 pub use exposure::{Exposure, Stop};
-pub use gates::{Report, Wait};
+pub use gates::{Report, Wait, spelled};
 pub use guards::{CATASTROPHE, Watched};
 pub use plan::{OnDeadline, Plan, Stage, StageIndex, Stages};
 pub use state::{Clock, Ground, MAX_PHASES, MAX_REASON, Note, Rollout, Standing, State, Unreadable};

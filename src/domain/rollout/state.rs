@@ -1,6 +1,6 @@
 //! Where a rollout stands: kept in the store, and carried through restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -131,6 +131,9 @@ pub struct Rollout {
     /// By the guard's name.
     #[serde(default)]
     pub clocks: BTreeMap<String, Clock>,
+    /// Keys of the alerts that fire, so that each is told to be over once.
+    #[serde(default)]
+    pub raised: BTreeSet<String>,
     /// Control's last figures, for guards that go on when nobody gets control; by the guard's name.
     #[serde(default)]
     pub baselines: BTreeMap<String, Reading>,
@@ -165,6 +168,7 @@ impl Rollout {
             disabled: false,
             state,
             clocks: BTreeMap::new(),
+            raised: BTreeSet::new(),
             baselines: BTreeMap::new(),
             phases: Vec::new(),
             note,
@@ -192,6 +196,15 @@ impl Rollout {
             return Err(Unreadable("a cap that is no percentage".to_owned()));
         }
         Ok(found)
+    }
+
+    /// Latched because the same arms are under another name.
+    #[must_use]
+    pub fn latched_as(mut self, other: &str) -> Self {
+        let why = format!("route {other} was rolled back, and this one has its arms");
+        self.note = Note { actor: "file".to_owned(), reason: why.clone(), at: self.note.at };
+        self.state = State::RolledBack { stage: 0, why };
+        self
     }
 
     /// Whether it is latched.

@@ -36,6 +36,8 @@ pub struct Observed {
     pub guards: Vec<Watched>,
     /// Many failed attempts in few, while control is fine; with its figures.
     pub catastrophe: Option<String>,
+    /// Why a stage cannot end now although it has passed: what comes next cannot be kept.
+    pub stuck: Option<String>,
 }
 
 /// What may move a rollout.
@@ -187,6 +189,10 @@ impl Walk<'_> {
             // Another share or stage begins a phase, and what guards have seen of the old one is past.
             self.rollout.entry = self.rollout.entry.saturating_add(1);
             self.rollout.clocks.clear();
+        }
+        if matches!(self.rollout.state, State::Completed(_)) {
+            // Nobody looks any more.
+            guards::resolve(self, |_| true);
         }
         let note = Note { actor: actor.to_owned(), reason: reason.to_owned(), at: self.now };
         self.rollout.note = note.clone();

@@ -84,7 +84,8 @@ impl Memory {
         let is_guard = |name: &str| place.guards.iter().any(|guard| *guard.name == *name);
         self.rings.retain(|name, _| is_guard(name));
         self.tests.retain(|name, _| is_guard(name) || gates.iter().any(|gate| gate.text == *name));
-        let observed = Observed { elapsed, requests, users, phase, gates: found, guards, catastrophe: None };
+        let observed =
+            Observed { elapsed, requests, users, phase, gates: found, guards, catastrophe: None, stuck: None };
         Seen { observed, baselines }
     }
 
@@ -97,13 +98,15 @@ impl Memory {
         baselines: &mut Vec<(String, Reading)>,
     ) -> Finding {
         let look = place.look();
+        let is_new = !rollout.phases.contains(&look.phase.0);
         if let (Test::Sequential { margin }, Some(figure)) = (guard.test, guard.condition.figure()) {
             let level = Level { alpha, margin: Some(margin) };
             return look.test(figure, &rollout.phases, level, known(&mut self.tests, &guard.name));
         }
         let figures = |figure: &_| -> Figures {
             let ring = known(&mut self.rings, &guard.name);
-            let (tally, hours, is_partial) = ring.slide(look.phase, look.tally(figure), guard.window, place.now);
+            let (tally, hours, is_partial) =
+                ring.slide((look.phase, is_new), look.tally(figure), guard.window, place.now);
             let frozen = match guard.baseline {
                 Baseline::Live => None,
                 Baseline::Frozen => rollout.baselines.get(&*guard.name).copied(),

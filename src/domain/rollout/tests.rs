@@ -398,6 +398,87 @@ enum Happening {
     Edit(usize, f64),
 }
 
+#[test]
+fn every_alert_ends_once_by_what_is_seen_or_by_a_new_beginning() {
+    let mut drive = Drive::new(usual());
+    let told = |drive: &mut Drive| {
+        let word = |effect| match effect {
+            Effect::Alert { key, .. } => Some(format!("+{key}")),
+            Effect::Resolve { key } => Some(format!("-{key}")),
+            Effect::Moved(_) => None,
+        };
+        std::mem::take(&mut drive.effects).into_iter().filter_map(word).collect::<Vec<_>>().join(" ")
+    };
+    let silent = |drive: &mut Drive| {
+        let mut watched = guard("q", Action::Alert, 0, Verdict::NotEnoughData);
+        (watched.alert_after, watched.finding) = (Some(Duration::from_secs(5)), Finding::UNKNOWN);
+        drive.guards = vec![watched];
+    };
+    drive.say("start");
+    silent(&mut drive);
+    drive.pass(9);
+    assert_eq!(told(&mut drive), "", "where nobody gets the candidate, nothing is expected");
+    drive.say("jump half");
+    drive.pass(20);
+    assert_eq!(told(&mut drive), "+q/no_data");
+    drive.guards.push(guard("errors", Action::StepBack, 2, Verdict::Holds));
+    drive.pass(5);
+    assert_eq!((told(&mut drive).as_str(), drive.at().as_str()), ("+errors", "held ten 10"));
+    drive.guards[0].finding = finding(Verdict::Fails);
+    drive.guards[1].finding = finding(Verdict::NotEnoughData);
+    drive.pass(2);
+    assert_eq!(told(&mut drive), "-q/no_data", "another share, and still the same trouble");
+    drive.guards[1].finding = finding(Verdict::Fails);
+    drive.pass(2);
+    assert_eq!(told(&mut drive), "-errors");
+    drive.guards[1] = guard("errors", Action::Rollback, 0, Verdict::Holds);
+    drive.pass(2);
+    drive.guards[1].finding = finding(Verdict::Fails);
+    drive.pass(2);
+    assert_eq!(told(&mut drive), "+errors", "a latch is a trouble until somebody begins anew");
+    drive.say("restart");
+    assert_eq!(told(&mut drive), "-errors");
+    drive.say("jump all");
+    drive.guards[1] = guard("errors", Action::Alert, 0, Verdict::Holds);
+    drive.guards[0].finding = finding(Verdict::Holds);
+    drive.pass(2);
+    assert_eq!(told(&mut drive), "+q +errors");
+    drive.guards.remove(0);
+    drive.pass(1);
+    assert_eq!(told(&mut drive), "-q", "the file has it no more");
+    drive.pass(100);
+    assert!(told(&mut drive).ends_with("-errors"), "completed");
+    assert!(drive.rollout.raised.is_empty());
+}
+
+#[test]
+fn what_cannot_be_kept_waits_and_guards_go_on() {
+    let mut drive = Drive::new(usual());
+    drive.say("start");
+    drive.pass(10);
+    assert_eq!(drive.rollout.state.stage(), Some(1));
+    drive.pass(19);
+    let stuck = || Observed { stuck: Some("the disk is full".to_owned()), ..Observed::default() };
+    drive.guards = vec![guard("errors", Action::Rollback, 3, Verdict::Holds)];
+    for second in 0..4 {
+        assert_eq!(drive.rollout.state.stage(), Some(1), "{second}");
+        assert!(!drive.rollout.is_rolled_back(), "{second}");
+        drive.tick(stuck());
+        if second < 3 {
+            assert_eq!(drive.report.waits.last().unwrap().what, "the disk is full");
+        }
+    }
+    assert!(drive.rollout.is_rolled_back(), "its time has passed");
+    drive.guards.clear();
+    drive.say("restart");
+    drive.pass(9);
+    drive.tick(stuck());
+    drive.tick(stuck());
+    assert_eq!(drive.rollout.state.stage(), Some(0));
+    drive.pass(1);
+    assert_eq!(drive.rollout.state.stage(), Some(1), "it is kept again");
+}
+
 fn happening() -> impl Strategy<Value = Happening> {
     let words = [
         "start",

@@ -4,6 +4,7 @@
 //! these numbers and verdicts into words. What has no answer (nobody, no spread, a division by zero) is
 //! `None`, and what is given is never NaN. Distribution functions are `statrs`'s.
 
+pub mod counts;
 pub mod distributions;
 pub mod group;
 pub mod means;

@@ -28,29 +28,51 @@ pub fn least_values(quantile: f64) -> f64 {
     z2 * (quantile / (1.0 - quantile)).max((1.0 - quantile) / quantile)
 }
 
-/// The quantile of all values together and its variance between clusters, one sketch each.
-///
-/// # Errors
-/// When it cannot be told; see [`Unknown`].
-pub fn quantile(clusters: &[Sketch], quantile: f64) -> Result<Estimate, Unknown> {
-    let used: Vec<&Sketch> = clusters.iter().filter(|sketch| sketch.count() > 0).collect();
-    let mut all = Sketch::default();
-    used.iter().for_each(|sketch| all.merge(sketch));
-    let n = all.count() as f64;
-    if n <= least_values(quantile) {
-        return Err(Unknown::TooFewValues);
+/// All values together, and by cluster: what quantiles are read from.
+#[derive(Debug, Clone)]
+pub struct Clustered<'a> {
+    clusters: Vec<&'a Sketch>,
+    all: Sketch,
+}
+
+impl<'a> Clustered<'a> {
+    /// Of clusters, one sketch each.
+    #[must_use]
+    pub fn new(clusters: &'a [Sketch]) -> Self {
+        let clusters: Vec<&Sketch> = clusters.iter().filter(|sketch| sketch.count() > 0).collect();
+        let mut all = Sketch::default();
+        clusters.iter().for_each(|sketch| all.merge(sketch));
+        Self { clusters, all }
     }
-    let z = normal_quantile(1.0 - LEVEL / 2.0);
-    let reach = z * (quantile * (1.0 - quantile) / n).sqrt();
-    let at = |rank: f64| all.quantile(rank).ok_or(Unknown::TooFewValues);
-    let value = at(quantile)?;
-    let (lower, upper) = (at(quantile - reach)?, at(quantile + reach)?);
-    let share = used.iter().map(|sketch| (sketch.count_up_to(value) as f64, sketch.count() as f64));
-    let share = ratio::ratio(share).ok_or(Unknown::TooFewClusters)?;
-    let variance = clustered_variance(n, quantile, (upper - lower) / (2.0 * z), share.variance);
-    // A value stands for its bin, anywhere within the relative error to both sides.
-    let rounding = (value * RELATIVE_ERROR).powi(2) / 3.0;
-    Estimate::new(value, variance + rounding).ok_or(Unknown::TooFewValues)
+
+    /// How many values.
+    #[must_use]
+    pub fn count(&self) -> f64 {
+        self.all.count() as f64
+    }
+
+    /// A quantile and its variance between clusters.
+    ///
+    /// # Errors
+    /// When it cannot be told; see [`Unknown`].
+    pub fn quantile(&self, quantile: f64) -> Result<Estimate, Unknown> {
+        let n = self.count();
+        if n <= least_values(quantile) {
+            return Err(Unknown::TooFewValues);
+        }
+        let z = normal_quantile(1.0 - LEVEL / 2.0);
+        let reach = z * (quantile * (1.0 - quantile) / n).sqrt();
+        let at = |rank: f64| self.all.quantile(rank).ok_or(Unknown::TooFewValues);
+        let value = at(quantile)?;
+        let (lower, upper) = (at(quantile - reach)?, at(quantile + reach)?);
+        let share = self.clusters.iter().map(|sketch| (sketch.count_up_to(value) as f64, sketch.count() as f64));
+        let share: Vec<(f64, f64)> = share.collect();
+        let share = ratio::ratio(share.into_iter()).ok_or(Unknown::TooFewClusters)?;
+        let variance = clustered_variance(n, quantile, (upper - lower) / (2.0 * z), share.variance);
+        // A value stands for its bin, anywhere within the relative error to both sides.
+        let rounding = (value * RELATIVE_ERROR).powi(2) / 3.0;
+        Estimate::new(value, variance + rounding).ok_or(Unknown::TooFewValues)
+    }
 }
 
 /// The variance of a quantile: what it would be for independent values, times the design effect of the clusters.
@@ -66,6 +88,10 @@ pub fn clustered_variance(values: f64, quantile: f64, independent: f64, share: f
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn quantile(clusters: &[Sketch], q: f64) -> Result<Estimate, Unknown> {
+        Clustered::new(clusters).quantile(q)
+    }
 
     fn of(values: impl Iterator<Item = u64>) -> Sketch {
         values.fold(Sketch::default(), |mut sketch, value| {

@@ -101,16 +101,22 @@ fn attribution(row: &Row<'_>) -> Result<Option<Attribution>, Trouble> {
 /// Removes what happened before, the history among it.
 pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<u64, Trouble> {
     let events = connection.execute("DELETE FROM events WHERE at < ?1", [micros(before)])?;
+    let samples = connection.execute("DELETE FROM samples WHERE at < ?1", [micros(before)])?;
     let entries = connection.execute("DELETE FROM history WHERE at < ?1", [micros(before)])?;
-    Ok((events + entries) as u64)
+    Ok((events + samples + entries) as u64)
 }
 
-/// Removes the oldest tenth by number; numbers that are gone already count among it.
+/// Removes the oldest tenth of each by number; numbers that are gone already count among it.
 pub(super) fn drop_oldest(connection: &Connection) -> Result<u64, Trouble> {
-    let oldest = "SELECT min(number) + (max(number) - min(number)) / 10 FROM events";
-    Ok(connection.execute(&format!("DELETE FROM events WHERE number <= ({oldest})"), [])? as u64)
+    let mut removed = 0;
+    for table in ["events", "samples"] {
+        let oldest = format!("SELECT min(number) + (max(number) - min(number)) / 10 FROM {table}");
+        removed += connection.execute(&format!("DELETE FROM {table} WHERE number <= ({oldest})"), [])?;
+    }
+    Ok(removed as u64)
 }
 
 pub(super) fn erase_user(connection: &Connection, user: UserHash) -> Result<u64, Trouble> {
-    Ok(connection.execute("DELETE FROM events WHERE user = ?1", [user.0])? as u64)
+    let events = connection.execute("DELETE FROM events WHERE user = ?1", [user.0])?;
+    Ok((events + connection.execute("DELETE FROM samples WHERE user = ?1", [user.0])?) as u64)
 }

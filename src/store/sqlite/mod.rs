@@ -8,6 +8,7 @@
 
 pub mod backup;
 mod events;
+mod samples;
 mod states;
 mod writer;
 
@@ -21,8 +22,8 @@ use rusqlite_migration::{M, Migrations};
 use tokio_rusqlite::Connection;
 
 use super::{
-    Appended, Checkpoint, Entry, Event, EventQuery, Failure, HistoryQuery, OpenError, Page, State, StateChange,
-    StateVersion, Store, UserHash,
+    Appended, Checkpoint, Entry, Event, EventQuery, Failure, HistoryQuery, OpenError, Page, Sample, SampleQuery, State,
+    StateChange, StateVersion, Store, UserHash,
 };
 use writer::Writer;
 
@@ -32,7 +33,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const CHECKPOINT_PAGES: i64 = 1_000;
 
 /// Every schema so far; the program can also live with files that newer versions have only added to.
-static MIGRATIONS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
+static MIGRATIONS: &[M<'static>] = &[M::up(include_str!("schema.sql")), M::up(include_str!("samples.sql"))];
 
 /// See the module.
 #[derive(Debug)]
@@ -168,6 +169,20 @@ impl Store for Sqlite {
         self.read(move |connection| events::page(connection, &query)).await
     }
 
+    async fn append_samples(&self, samples: Vec<Sample>) -> Result<Appended, Failure> {
+        let bytes = samples.iter().map(Sample::weight).sum();
+        self.writer.write(bytes, move |connection| samples::append(connection, &samples)).await
+    }
+
+    async fn samples(&self, query: SampleQuery) -> Result<Page<Sample>, Failure> {
+        self.read(move |connection| samples::page(connection, &query)).await
+    }
+
+    async fn forget_samples(&self, route: &str, before: Timestamp) -> Result<u64, Failure> {
+        let route = route.to_owned();
+        self.writer.write(0, move |connection| samples::forget(connection, &route, before)).await
+    }
+
     async fn prune(&self, before: Timestamp) -> Result<u64, Failure> {
         self.writer.write(0, move |connection| events::prune(connection, before)).await
     }
@@ -192,6 +207,10 @@ impl Store for Sqlite {
     async fn state(&self, route: &str) -> Result<Option<State>, Failure> {
         let route = route.to_owned();
         self.read(move |connection| states::state(connection, &route)).await
+    }
+
+    async fn states(&self) -> Result<Vec<(Box<str>, State)>, Failure> {
+        self.read(states::all).await
     }
 
     async fn save_state(&self, change: StateChange) -> Result<StateVersion, Failure> {

@@ -48,6 +48,18 @@ pub(super) fn state(connection: &Connection, route: &str) -> Result<Option<State
         .transpose()
 }
 
+pub(super) fn all(connection: &Connection) -> Result<Vec<(Box<str>, State)>, Trouble> {
+    let mut select = connection.prepare_cached("SELECT route, version, text, saved_at FROM states ORDER BY route")?;
+    let mut found = select.query([])?;
+    let mut states = Vec::new();
+    while let Some(row) = found.next()? {
+        let (version, saved_at): (i64, i64) = (row.get(1)?, row.get(3)?);
+        let state = State { version: version.cast_unsigned(), text: row.get(2)?, saved_at: timestamp(saved_at)? };
+        states.push((row.get(0)?, state));
+    }
+    Ok(states)
+}
+
 pub(super) fn save(connection: &Connection, change: &StateChange) -> Result<StateVersion, Trouble> {
     let found = state(connection, &change.route)?.map_or(0, |state| state.version);
     if found != change.expected {

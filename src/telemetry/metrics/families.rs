@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Kind::{Counter, Gauge, Histogram};
 use super::beside::{alert_deliveries, alerts_firing, breakers, endpoints, in_flight, rate_limited};
 use super::read::{budgets, by_read_arm, has_prices, tokens, unread};
-use super::{Family, Observation, Samples};
+use super::{Family, Observation, Samples, rollout};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::fallback::Cause;
@@ -17,7 +17,7 @@ use crate::measure::RouteTotals;
 use crate::measure::counters::BodyMiss;
 
 /// Every metric, in the order in which they are told.
-pub const FAMILIES: &[Family] = &[
+pub(super) const FAMILIES: &[Family] = &[
     Family {
         name: "pointsman_requests_total",
         help: "Requests by the arm that was assigned, the arm that served, why, and the class of the status that \
@@ -122,10 +122,26 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_rollout_percent",
-        help: "Percentage of the users that the running configuration gives to the candidate.",
+        help: "Percentage of the users that get the candidate now: the file's, or the rollout's stage's, or a cap; 0 while \
+            it is rolled back or unknown.",
         kind: Gauge,
         labels: &["route"],
-        collect: rollout_percent,
+        collect: rollout::percent,
+    },
+    Family {
+        name: "pointsman_rollout_state",
+        help: "1 for the state in which a route's rollout is (draft, running, held, awaiting_approval, rolled_back, \
+            watching, completed; state_unknown while the store does not tell), 0 for the others.",
+        kind: Gauge,
+        labels: &["route", "state"],
+        collect: rollout::states,
+    },
+    Family {
+        name: "pointsman_guard_state",
+        help: "1 for what a guard sees now (holds: its condition holds; fails; not_enough_data), 0 for the others.",
+        kind: Gauge,
+        labels: &["route", "guard", "verdict"],
+        collect: rollout::guards,
     },
     Family {
         name: "pointsman_effective_percent",
@@ -394,7 +410,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_store_pruned_total",
-        help: "Events and entries of the history that were removed because of their age (state.keep_events), or \
+        help: "Events, kept exchanges and entries of the history that were removed because of their age (state.keep_events), or \
             because of the store's size (state.max_size).",
         kind: Counter,
         labels: &["cause"],
@@ -547,12 +563,6 @@ fn causes(route: &str, counts: &[u64], out: &mut Samples) {
 fn effective_percent(route: &str, totals: &RouteTotals, out: &mut Samples) {
     if let Some(percent) = totals.effective_percent() {
         out.value(&[route], percent);
-    }
-}
-
-fn rollout_percent(seen: &Observation<'_>, out: &mut Samples) {
-    for route in &seen.snapshot.config().routes {
-        out.value(&[&route.name], route.policy.rollout.percent().get());
     }
 }
 

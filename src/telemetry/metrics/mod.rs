@@ -1,6 +1,6 @@
 //! Prometheus metrics, declared once as data.
 //!
-//! [`FAMILIES`] is the one table: name, help, type, labels and where the values come from. A scrape
+//! [`families`] is the one table: name, help, type, labels and where the values come from. A scrape
 //! reads what the workers counted anyway, so metrics cost the request path nothing more. Invariant:
 //! labels hold configured names and our own words only, never anything from a request.
 
@@ -8,6 +8,8 @@ mod beside;
 mod families;
 mod observation;
 mod read;
+mod rollout;
+mod sampled;
 
 #[cfg(test)]
 mod tests;
@@ -18,11 +20,16 @@ use prometheus::TextEncoder;
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::alerts::Alerts;
+use crate::controller::rollout::Rollouts;
 use crate::events::Intake;
 use crate::live::Live;
 use crate::measure::counters::HistogramTotals;
-pub use families::FAMILIES;
 pub use observation::Observation;
+
+/// Every metric, in the order in which they are told.
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    families::FAMILIES.iter().chain(sampled::FAMILIES)
+}
 
 /// The content type of [`render`]'s answer.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -151,9 +158,15 @@ impl Family {
 ///
 /// # Errors
 /// When the encoder refuses a family, which a test of all families rules out.
-pub fn render(live: &Live, intake: &Intake, alerts: &Alerts, access_dropped: u64) -> prometheus::Result<String> {
-    let observation = Observation::of(live, intake, alerts, access_dropped);
-    let families: Vec<_> = FAMILIES.iter().filter_map(|family| family.observe(&observation)).collect();
+pub fn render(
+    live: &Live,
+    intake: &Intake,
+    alerts: &Alerts,
+    rollouts: &Rollouts,
+    access_dropped: u64,
+) -> prometheus::Result<String> {
+    let observation = Observation::of(live, intake, alerts, rollouts, access_dropped);
+    let families: Vec<_> = families().filter_map(|family| family.observe(&observation)).collect();
     TextEncoder::new().encode_to_string(&families)
 }
 
@@ -161,7 +174,7 @@ pub fn render(live: &Live, intake: &Intake, alerts: &Alerts, access_dropped: u64
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(PAGE_HEAD);
-    for Family { name, help, kind, labels, .. } in FAMILIES {
+    for Family { name, help, kind, labels, .. } in families() {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         // Writing to a string cannot fail.
         let _always = writeln!(page, "| `{name}` | {} | {} | {help} |", kind.as_str(), labels.join(", "));

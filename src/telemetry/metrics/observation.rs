@@ -1,10 +1,12 @@
 //! Everything that one scrape looks at, read once, so that all families tell of the same moment.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alerts::Alerts;
 use crate::clock;
+use crate::controller::rollout::{Rollouts, View};
 use crate::domain::breaker::Millis;
 use crate::domain::budget::Day;
 use crate::events::Intake;
@@ -18,6 +20,8 @@ pub struct Observation<'a> {
     pub(super) live: &'a Live,
     pub(super) intake: &'a Intake,
     pub(super) alerts: &'a Alerts,
+    /// By the route's name.
+    pub(super) rollouts: BTreeMap<Arc<str>, View>,
     pub(super) snapshot: Arc<Snapshot>,
     /// In the order of the snapshot's routes.
     pub(super) totals: Vec<RouteTotals>,
@@ -32,13 +36,32 @@ pub struct Observation<'a> {
 impl<'a> Observation<'a> {
     /// Looks at everything.
     #[must_use]
-    pub fn of(live: &'a Live, intake: &'a Intake, alerts: &'a Alerts, access_dropped: u64) -> Self {
-        let snapshot = live.snapshot();
+    pub fn of(
+        live: &'a Live,
+        intake: &'a Intake,
+        alerts: &'a Alerts,
+        rollouts: &Rollouts,
+        access_dropped: u64,
+    ) -> Self {
+        let (snapshot, rollouts) = (live.snapshot(), rollouts.all());
         let totals = snapshot.routes.iter().map(|route| route.totals()).collect();
         let reloads = live.reloads().clone();
         let (now, day, uptime) = (clock::now_millis(), clock::utc_day(), clock::uptime());
         let resident_bytes = resident_bytes();
-        Self { live, intake, alerts, snapshot, totals, reloads, access_dropped, now, day, uptime, resident_bytes }
+        Self {
+            live,
+            intake,
+            alerts,
+            rollouts,
+            snapshot,
+            totals,
+            reloads,
+            access_dropped,
+            now,
+            day,
+            uptime,
+            resident_bytes,
+        }
     }
 
     /// The published keys, where there is a place to fetch them from.

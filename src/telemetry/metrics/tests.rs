@@ -8,11 +8,16 @@ use std::time::Duration;
 use super::*;
 use crate::alerts::{Seen, WebhookStatus};
 use crate::config;
+use crate::controller::rollout::{GuardView, View};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::decision::Reason;
+use crate::domain::guard::{Action, Finding, Verdict};
+use crate::domain::pairs::Preference;
 use crate::domain::reading::{Tokens, Unread};
+use crate::domain::sampling::{Fate, Purpose};
 use crate::jwt::Rejection;
+use crate::live::shadows::Answered;
 use crate::measure::counters::CodeClass;
 
 const FILE: &str = r#"
@@ -23,6 +28,8 @@ jwks = { url = "http://127.0.0.1:1/keys" }
 kind = "value"
 better = "higher"
 from = { response_header = "x-quality-score" }
+[judges.llm]
+url = "http://127.0.0.1:1/judge"
 [backends.old]
 url = "http://127.0.0.1:1/secret-path"
 [backends.new]
@@ -35,6 +42,8 @@ candidate = "new"
 rollout = { percent = 25.0 }
 quality_gate = { metric = "quality", min = 0.7 }
 pin = { by = "user", secrets = ["0123456789abcdef"] }
+shadow = { percent = 10 }
+judge = { by = "llm", percent = 5, send = { answer = { response_json = "/answer" } } }
 "#;
 
 /// A gateway in which everything has happened once.
@@ -56,6 +65,14 @@ fn exercised(runtime: &tokio::runtime::Runtime) -> Arc<Live> {
         counters.read[1].first_token.record(Duration::from_millis(2));
         counters.read[1].unread[Unread::Truncated.index()].add(1);
     }
+    snapshot.routes[0].note_sampled(Purpose::Judge, Fate::Budget);
+    let answered = |status, millis| Answered { status, duration: Duration::from_millis(millis), bytes: 7 };
+    let shadow = &snapshot.routes[0].shadow;
+    shadow.note([&answered(200, 3), &answered(503, 40)], Outcome::Status, true);
+    shadow.note([&answered(200, 3), &answered(0, 0)], Outcome::Connect, false);
+    shadow.note_preference(Preference::Tie);
+    snapshot.judges[0].state.count(0);
+    snapshot.judges[0].state.set_waiting(3);
     snapshot.backends[0].state.spend(crate::clock::utc_day(), 0.5);
     live.workers[0].connections.add(3);
     live.workers[1].disconnections.add(1);
@@ -83,15 +100,25 @@ fn text() -> String {
         error: None,
     };
     let alerts = Alerts::showing(Seen { webhooks: vec![webhook], ..Seen::default() });
-    render(&live, &intake, &alerts, 7).unwrap()
+    let finding = Finding { verdict: Verdict::Fails, found: Some(0.01), limit: Some(0.05), samples: 200.0 };
+    let guard = GuardView {
+        name: "errors".to_owned(),
+        when: "error_rate > 5%".to_owned(),
+        then: Action::Rollback,
+        finding,
+        breached_seconds: 0.0,
+        for_seconds: 60.0,
+    };
+    let (route, state) = ("answers".to_owned(), "held".to_owned());
+    let rollouts = Rollouts::showing(View { route, state, guards: vec![guard], ..View::default() });
+    render(&live, &intake, &alerts, &rollouts, 7).unwrap()
 }
 
 #[test]
 fn every_family_of_the_table_is_told_and_no_other() {
     let text = text();
     let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    let declared: Vec<String> =
-        FAMILIES.iter().map(|family| format!("{} {}", family.name, family.kind.as_str())).collect();
+    let declared: Vec<String> = families().map(|family| format!("{} {}", family.name, family.kind.as_str())).collect();
     assert_eq!(told, declared);
 }
 
@@ -109,11 +136,28 @@ fn values_are_those_of_the_gateway() {
         r#"pointsman_pins_rejected_total{route="answers",reason="forged"} 2"#,
         r#"pointsman_tokens_total{route="answers",arm="candidate",direction="input"} 22"#,
         r#"pointsman_tokens_total{route="answers",arm="candidate",direction="output"} 0"#,
+        r#"pointsman_sampled_total{route="answers",purpose="judge",result="budget"} 1"#,
+        r#"pointsman_sampled_total{route="answers",purpose="shadow",result="done"} 0"#,
+        r#"pointsman_shadow_percent{route="answers"} 10"#,
+        r#"pointsman_shadow_attempts_total{route="answers",outcome="connect"} 1"#,
+        r#"pointsman_shadow_duration_seconds_sum{route="answers",arm="candidate"} 0.04"#,
+        r#"pointsman_shadow_duration_seconds_count{route="answers",arm="control"} 1"#,
+        r#"pointsman_shadow_response_bytes_total{route="answers",arm="control"} 7"#,
+        r#"pointsman_shadow_statuses_total{route="answers",control="2xx",candidate="5xx"} 1"#,
+        r#"pointsman_shadow_statuses_total{route="answers",control="2xx",candidate="none"} 1"#,
+        r#"pointsman_shadow_preferences_total{route="answers",preference="tie"} 1"#,
+        r#"pointsman_judge_requests_total{judge="llm",result="ok"} 1"#,
+        r#"pointsman_judge_waiting{judge="llm"} 3"#,
         r#"pointsman_cost_total{route="answers",arm="candidate"} 0.5"#,
         r#"pointsman_time_to_first_token_seconds_count{route="answers",arm="candidate"} 2"#,
         r#"pointsman_answers_unread_total{route="answers",arm="candidate",reason="truncated"} 2"#,
         r#"pointsman_budget_used_ratio{backend="new"} 0.25"#,
         r#"pointsman_rollout_percent{route="answers"} 25"#,
+        r#"pointsman_rollout_state{route="answers",state="held"} 1"#,
+        r#"pointsman_rollout_state{route="answers",state="running"} 0"#,
+        r#"pointsman_rollout_state{route="answers",state="state_unknown"} 0"#,
+        r#"pointsman_guard_state{route="answers",guard="errors",verdict="fails"} 1"#,
+        r#"pointsman_guard_state{route="answers",guard="errors",verdict="holds"} 0"#,
         r#"pointsman_effective_percent{route="answers"} 100"#,
         r#"pointsman_quality_gate_open{route="answers"} 1"#,
         r#"pointsman_breaker_state{backend="new"} 0"#,

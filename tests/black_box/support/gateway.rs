@@ -50,6 +50,14 @@ impl Setup {
         Self::route(control, candidate, &format!("rollout.percent = 100\n{keys}"))
     }
 
+    /// The same with a part of the file replaced, which must be there.
+    #[track_caller]
+    pub(crate) fn replacing(mut self, part: &str, by: &str) -> Self {
+        assert!(self.toml.contains(part), "{part}");
+        self.toml = self.toml.replace(part, by);
+        self
+    }
+
     /// Keys that go before every table.
     pub(crate) fn top(mut self, keys: &str) -> Self {
         self.toml = format!("{keys}\n{}", self.toml);

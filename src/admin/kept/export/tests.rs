@@ -23,7 +23,7 @@ async fn exported(store: Arc<Attached>, format: Format, last: Option<Cursor>) ->
     let last = last.unwrap_or_else(|| *store.stored().borrow());
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let query = EventQuery { limit: 2, ..EventQuery::default() };
-    tokio::spawn(feed(store, query, last, Encoder { format, rows: 0 }, pieces, place));
+    tokio::spawn(feed(store, What::Events(query), last, Encoder { format, rows: 0 }, pieces, place));
     let body = Pieces { pieces: body, ended: false }.collect().await.map_err(|BrokenOff| ())?;
     Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
 }
