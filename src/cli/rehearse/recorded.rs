@@ -19,7 +19,7 @@ use crate::domain::Arm;
 use crate::domain::evidence::Measured;
 use crate::domain::metric::MetricId;
 use crate::domain::phase::Fingerprint;
-use crate::domain::rehearsal::{Made, Nature, Recorded, Recording};
+use crate::domain::rehearsal::{Made, Recorded, Recording};
 
 /// Most events of a recording.
 const MAX_EVENTS: usize = 5_000_000;
@@ -114,7 +114,7 @@ fn replayed(
     let Some(first) = found.iter().map(|(at, ..)| at.as_second()).min() else {
         bail!("no event of route {} counts for a metric of the file", route.name);
     };
-    let mut assumed = Vec::new();
+    let (mut assumed, mut is_seen) = (Vec::new(), Vec::new());
     for index in 0..config.metrics.len() {
         let values = || found.iter().flat_map(|(.., values)| values).filter(move |(place, _)| *place == index);
         let (count, sum) = values().fold((0.0, 0.0), |(count, sum), (_, value)| (count + 1.0, sum + value));
@@ -123,6 +123,7 @@ fn replayed(
             one.made.means = [sum / count; 2];
         }
         assumed.push(one);
+        is_seen.push(count > 0.0);
     }
     assumed::effects(args, config, &mut assumed)?;
     let second = |at: Timestamp| u64::try_from(at.as_second() - first).unwrap_or(0);
@@ -135,6 +136,7 @@ fn replayed(
     let effect = (!args.effects.is_empty()).then(|| Recording::new(events.clone(), made(false)));
     notes.push("each event is taken for a request; errors and times are not in a recording".to_owned());
     let equal = Recording::new(events, made(true));
-    assumed.retain(|assumed| !matches!(assumed.made.nature, Nature::Share) || assumed.made.means[0] > 0.0);
+    let mut is_seen = is_seen.into_iter();
+    assumed.retain(|_| is_seen.next() == Some(true));
     Ok(Replayed { equal, effect, assumed, notes })
 }

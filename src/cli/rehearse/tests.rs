@@ -18,6 +18,7 @@ url = "http://old"
 url = "http://new"
 [metrics.quality]
 kind = "value"
+better = "higher"
 from = { event = "rated", value = "/value" }
 [routes.answers]
 path = "/"
