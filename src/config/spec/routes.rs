@@ -165,7 +165,7 @@ const ROLLOUT: &[Key] = &[
     Key::new(
         "abort_on_failures",
         BOOL,
-        "Rolls back at once when the last five attempts at the candidate failed, or eight of the last ten, and \
+        "Rolls back at once when the first five attempts at the candidate all failed, or nine of the last ten, and \
          control is fine. Of routes with `stages` or `guards`.",
     )
     .or("true"),
