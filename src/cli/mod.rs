@@ -20,6 +20,7 @@ pub mod import_env;
 pub mod moment;
 pub mod output;
 mod people;
+pub mod rehearse;
 pub mod report;
 pub mod rollout;
 pub mod run;
@@ -74,6 +75,9 @@ pub enum Command {
     Alerts(alerts::Args),
     /// Show a rollout, or move it: start, pause, resume, approve, promote, jump, step_back, rollback, restart, ...
     Rollout(rollout::Args),
+    /// Tell what a file's plan and guards would do with made-up or recorded evidence. Exit code 1: a demand does not hold,
+    /// 2: mistakes in the file, or nothing to rehearse.
+    Rehearse(Box<rehearse::Args>),
     /// Show how the arms of a running gateway fared over a stretch of time.
     Stats(stats::Args),
     /// Send made-up users' queries to an address and show how each arm did. Exit code 1: a --fail-if holds, or nothing
@@ -114,6 +118,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&args),
         Command::Alerts(args) => alerts::run(&args),
         Command::Rollout(args) => rollout::run(&args),
+        Command::Rehearse(args) => rehearse::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Traffic(args) => traffic::run(&args),
         Command::Report(args) => report::run(&args),

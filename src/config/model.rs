@@ -32,7 +32,7 @@ pub use backends::{
     Backend, Balance, Endpoint, FixedAnswer, HealthCheck, HostHeader, Keepalive, Pass, Pricing, Target, Timeouts, Tls,
 };
 pub use events::{EVENTS_PATH, Events, Exposure, State, StorePlace};
-pub use metrics::{EventSource, Metric, MetricRef, MetricSource};
+pub use metrics::{EventSource, Metric, MetricRef, MetricSource, kind, parts};
 pub use rollout::{Asks, Baseline, Condition, Figure, Guard, Rollout, Test};
 pub use sampling::{Excerpt, JUDGE_EVENTS, Judge, Judging, SHADOW_EVENTS, Samples, Shadow, judge_event};
 
@@ -505,6 +505,8 @@ pub struct Experiment {
     pub primary: MetricRef,
     /// What must not become worse, and by how much it may.
     pub guards: Vec<(MetricRef, experiment::Margin)>,
+    /// What else must hold to ship the candidate.
+    pub ship: Vec<Condition>,
     /// How it is judged.
     pub settings: experiment::Settings,
 }

@@ -65,17 +65,7 @@ pub(super) fn event_metrics(metrics: &[Metric], id: impl Fn(usize) -> MetricId) 
 impl EventMetric {
     /// The value of an event for this metric; `None` if it does not count for it.
     fn value(&self, event: &Event, to: &Attribution, data: &Value) -> Option<f64> {
-        let fits = self.arm == to.arm && *self.source.name == *event.name;
-        if !fits || self.source.filter.iter().any(|(field, wanted)| data.get(&**field) != Some(wanted)) {
-            return None;
-        }
-        match &self.source.value {
-            None => self.kind.accept(1.0),
-            Some(pointer) => {
-                let document = serde_json::json!({ "value": event.value, "data": data });
-                self.kind.read_json(pointer.find(&document)?)
-            }
-        }
+        (self.arm == to.arm).then(|| self.source.read(self.kind, &event.name, event.value, data)).flatten()
     }
 }
 

@@ -17,6 +17,7 @@ const PAGES: &[&str] = &[
     "docs/administration.md",
     "docs/rewriting.md",
     "docs/events.md",
+    "docs/rehearse.md",
     "docs/traffic.md",
     "docs/rollouts.md",
 ];

@@ -4,18 +4,13 @@ use crate::config::model::{Asks, Baseline, Condition, Figure, Guard, Metric, Met
 use crate::config::node::{Node, Origin};
 use crate::config::report::did_you_mean;
 use crate::config::view::View;
-use crate::domain::guard::{self, Action, Against, Comparison, Expression, Limit, Mistake, Quantity, Statistic, Unit};
+use crate::domain::guard::{
+    self, Action, Against, CALLED, Comparison, Expression, Limit, Mistake, Quantity, Statistic, Unit,
+};
 use crate::domain::metric::{BuiltIn, Kind};
 
 /// Guards of a route.
 const MAX_GUARDS: usize = 50;
-
-/// What conditions may call the gateway's own metrics, beside their names: health goes by attempts.
-const CALLED: [(&str, BuiltIn, Option<Statistic>); 3] = [
-    ("error_rate", BuiltIn::AttemptErrors, Some(Statistic::Rate)),
-    ("fallback_rate", BuiltIn::Fallbacks, Some(Statistic::Rate)),
-    ("latency", BuiltIn::AttemptLatency, None),
-];
 
 /// The guards of a route, in the order of their names.
 pub(super) fn all(view: &View<'_>, metrics: &[Metric]) -> Option<Vec<Guard>> {
@@ -114,16 +109,16 @@ fn test(view: &View<'_>, condition: &Condition, metrics: &[Metric]) -> Option<Te
     }
 }
 
-/// The conditions of a stage.
-pub(super) fn gates(view: &View<'_>, metrics: &[Metric]) -> Option<Vec<Condition>> {
-    super::all(view.items("pass").into_iter().map(|node| {
-        let condition = condition(view, "pass", node, metrics)?;
+/// A list of conditions that must hold: of a stage, or for shipping.
+pub(super) fn gates(view: &View<'_>, key: &str, metrics: &[Metric]) -> Option<Vec<Condition>> {
+    super::all(view.items(key).into_iter().map(|node| {
+        let condition = condition(view, key, node, metrics)?;
         let figure = condition.figure();
         let has_test = figure.is_none_or(|figure| {
             figure.confidence.is_none() || matches!(figure.statistic, Statistic::Rate | Statistic::Mean)
         });
         if !has_test {
-            view.error_at(&node.origin, "pass", "`at` with a statistic that has no test", "rates and means have one");
+            view.error_at(&node.origin, key, "`at` with a statistic that has no test", "rates and means have one");
         }
         has_test.then_some(condition)
     }))

@@ -30,8 +30,8 @@ use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
 use crate::store::Attached;
 use kept::{ARMS, Kept, Known};
-pub use route::GuardView;
 use route::with_place;
+pub use route::{GuardView, found};
 use traffic::Tracked;
 pub use view::{STATE_UNKNOWN, View};
 

@@ -2,14 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::{MetricRef, MetricSource};
+use crate::clock;
+use crate::config::model::{Condition, MetricRef, kind, parts};
 use crate::domain::Arm;
 use crate::domain::breaker::{Millis, View as Breaker};
-use crate::domain::evidence::{Measured, RouteEvidence};
-use crate::domain::guard::{Action, Finding, Metrics, Parts, built_in};
+use crate::domain::evidence::RouteEvidence;
+use crate::domain::guard::{Action, Finding, Metrics, Parts};
 use crate::domain::metric::Kind;
 use crate::domain::quality;
-use crate::domain::rollout::{Observed, Place, Rollout, Watched};
+use crate::domain::rollout::{Memory, Observed, Place, Rollout, Watched};
 use crate::live::Snapshot;
 
 /// A guard as people see it.
@@ -35,24 +36,11 @@ struct Running<'a>(&'a Snapshot);
 
 impl Metrics for Running<'_> {
     fn parts(&self, metric: MetricRef, arm: Arm) -> Parts {
-        let one = |metric: MetricRef| match metric {
-            MetricRef::BuiltIn(metric) => built_in(metric),
-            MetricRef::Own(index) => Parts { over: Measured::Own(self.0.meters.id(index)), under: None, scale: 1.0 },
-        };
-        if let MetricRef::Own(index) = metric
-            && let MetricSource::Ratio([over, under]) = &self.0.config().metrics[index].sources[arm.index()]
-        {
-            let (over, under) = (one(*over), one(*under));
-            return Parts { over: over.over, under: Some(under.over), scale: over.scale / under.scale };
-        }
-        one(metric)
+        parts(&self.0.config().metrics, metric, arm, |index| self.0.meters.id(index))
     }
 
     fn kind(&self, metric: MetricRef) -> Kind {
-        match metric {
-            MetricRef::BuiltIn(metric) => metric.kind(),
-            MetricRef::Own(index) => self.0.config().metrics[index].kind,
-        }
+        kind(&self.0.config().metrics, metric)
     }
 }
 
@@ -77,6 +65,20 @@ pub(super) fn with_place<T>(
         error_budget: route.rollout.error_budget,
         breaker_open: matches!(health.breaker, Breaker::Refuse | Breaker::ProbeDue),
         gate_shut: snapshot.routes[index].gate() != quality::Position::Open,
+    })
+}
+
+/// What is found of a condition for shipping: with a confidence over these phases, otherwise in the present one.
+#[must_use]
+pub fn found(
+    snapshot: &Snapshot,
+    index: usize,
+    evidence: &RouteEvidence,
+    phases: &[u32],
+    asked: &Condition,
+) -> Finding {
+    with_place(snapshot, index, evidence, clock::now_millis(), |place| {
+        Memory::default().condition(place, asked, phases)
     })
 }
 

@@ -6,7 +6,14 @@
 use std::time::Duration;
 
 use super::{Action, Comparator, Limit, Statistic};
-use crate::domain::metric::MetricRef;
+use crate::domain::metric::{BuiltIn, MetricRef};
+
+/// What conditions may call the gateway's own metrics, beside their names: health goes by attempts.
+pub const CALLED: [(&str, BuiltIn, Option<Statistic>); 3] = [
+    ("error_rate", BuiltIn::AttemptErrors, Some(Statistic::Rate)),
+    ("fallback_rate", BuiltIn::Fallbacks, Some(Statistic::Rate)),
+    ("latency", BuiltIn::AttemptLatency, None),
+];
 
 /// A guard, `[routes.NAME.guards.NAME]` in the file.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,7 +11,7 @@ mod figures;
 pub mod sequential;
 mod verdict;
 
-pub use definition::{Asks, Baseline, Condition, Figure, Guard, Test};
+pub use definition::{Asks, Baseline, CALLED, Condition, Figure, Guard, Test};
 pub use expression::{Against, Comparator, Comparison, Expression, Mistake, Quantity, Statistic, Unit, parse};
 pub use figures::{Level, Look, Metrics, Parts, Ring, Tally, built_in, judged};
 pub use verdict::{Figures, Finding, Limit, Reading, Verdict, judge};

@@ -366,8 +366,19 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Arm;
+    use crate::domain::evidence::{CellKey, Measured, Observation, RouteEvidence};
+    use crate::domain::metric::MetricId;
 
     const ID: (Phase, Stratum) = (Phase(1), Stratum::Rollout);
+
+    impl Tracker {
+        fn all_squares(&self, question: &Question) -> f64 {
+            let mut all = self.closed;
+            let factors = all.add(question, self.open).unwrap_or_default();
+            self.squares(factors)
+        }
+    }
 
     fn sums(values: impl Iterator<Item = (usize, f64)>) -> Vec<Sums> {
         let mut all = vec![Sums::default(); 1024];
@@ -447,5 +458,80 @@ mod tests {
         };
         let found = ask(&question, &strata);
         assert!(found.found < found.limit, "{found:?}");
+    }
+
+    /// A rollout of three phases: every request is one of the users', of whom a few ask much.
+    fn grows(look: impl FnMut(&RouteEvidence, &[Phase])) {
+        let (mut look, mut evidence, mut phases) = (look, RouteEvidence::default(), Vec::new());
+        let metric = Measured::Own(MetricId(0));
+        for n in 0_u64..9_000 {
+            let phase = Phase(1 + (n / 3_000) as u32);
+            if !phases.contains(&phase) {
+                phases.push(phase);
+            }
+            let user = n * n * 7 % 1_303;
+            let bucket = Some((user * 97 % 1_024) as u16);
+            let arm = if user % 10 < u64::from(phase.0) * 2 { Arm::Candidate } else { Arm::Control };
+            // Now and then something comes late, or too much to follow.
+            let phase = if n % 1_999 == 1_998 { Phase(1) } else { phase };
+            let key = CellKey { phase, stratum: Stratum::Rollout, arm, metric };
+            evidence.observe(key, Observation { bucket, value: (n % 13) as f64 * 1e3, day: 0 }, false);
+            if n % 21 == 0 && n % 1_000 < 700 {
+                look(&evidence, &phases);
+            }
+        }
+    }
+
+    fn strata<'a>(evidence: &'a RouteEvidence, phases: &[Phase]) -> Vec<Stratified<'a>> {
+        let clusters = |phase, arm| {
+            let key = CellKey { phase, stratum: Stratum::Rollout, arm, metric: Measured::Own(MetricId(0)) };
+            let cell = evidence.cell(key)?;
+            Some(Clusters { over: cell.buckets(), under: None, trails: [Some(cell.trail()), None] })
+        };
+        let both = |phase: &Phase| {
+            let candidate = clusters(*phase, Arm::Candidate)?;
+            Some(Stratified {
+                id: (*phase, Stratum::Rollout),
+                candidate,
+                control: Some(clusters(*phase, Arm::Control)?),
+            })
+        };
+        phases.iter().filter_map(both).collect()
+    }
+
+    #[test]
+    fn what_is_followed_is_what_is_added_up_anew() {
+        let limit = Limit::OfControl { factor: 1.1, offset: 0.2 };
+        let comparator = Comparator::Above;
+        let question = Question { comparator, limit, scale: 1e-3, alpha: 0.01, margin: Some(0.1), is_share: false };
+        let (mut tracker, mut looks, mut anew) = (Tracker::default(), 0, 0);
+        grows(|evidence, phases| {
+            let strata = strata(evidence, phases);
+            let found = tracker.ask(&question, &strata);
+            anew += u32::from(tracker.followed == 0);
+            looks += 1;
+            let mut other = Tracker::default();
+            let expected = other.ask(&question, &strata);
+            let (squares, wanted) = (tracker.all_squares(&question), other.all_squares(&question));
+            assert!((squares - wanted).abs() <= 1e-9 * wanted, "look {looks}: {squares} {wanted}");
+            assert_eq!((found.verdict, found.samples), (expected.verdict, expected.samples));
+            let near = |a: Option<f64>, b: Option<f64>| match (a, b) {
+                (Some(a), Some(b)) => (a - b).abs() < 1e-9,
+                (a, b) => a == b,
+            };
+            assert!(near(found.found, expected.found) && near(found.limit, expected.limit), "{found:?} {expected:?}");
+        });
+        assert!(looks > 250 && anew < 40, "{anew} of {looks} looks were added up anew");
+    }
+
+    #[test]
+    fn one_user_who_asks_much_is_one_user() {
+        // Sixty users with one good answer each, and one whose 600 answers are all bad.
+        let users = |bad: usize| sums((0..60).map(|user| (user, 0.0)).chain((0..bad).map(|_| (77, 1.0))));
+        let control = every(60_000, 20);
+        let found = ask_of(&users(600), &control, Comparator::Above, 1.0);
+        assert_eq!((found.verdict, found.samples), (Verdict::NotEnoughData, 61.0), "{found:?}");
+        let many = sums((0..660).map(|user| (user, if user % 11 == 0 { 0.0 } else { 1.0 })));
+        assert_eq!(ask_of(&many, &control, Comparator::Above, 1.0).verdict, Verdict::Holds);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Course, Courses, Crowd, End, Made, Nature, Pace, Subject, World, run};
+use super::{Course, Courses, Crowd, End, Made, Nature, Pace, Subject, Traffic, World, run};
 use crate::domain::Arm;
 use crate::domain::evidence::Measured;
 use crate::domain::guard::{
@@ -80,13 +80,12 @@ impl Demand {
         }
     }
 
-    /// One run. The candidate gets `share` percent, but where there is a plan.
+    /// One run.
     #[must_use]
-    pub fn run(self, share: f64, skew: f64, seed: u64) -> Course {
+    pub fn run(self, seed: u64) -> Course {
         let (plan, crowd, rate) = match self {
-            // The same number of the candidate's requests a second, whatever its share.
-            Self::Dead | Self::Quality | Self::Errors => (Plan::Fixed(percent(share)), Crowd::Passing, 100.0 / share),
-            Self::Equal => (staged(), Crowd::Returning { users: 5_000, skew }, 4.0),
+            Self::Dead | Self::Quality | Self::Errors => (Plan::Fixed(percent(SHARE)), Crowd::Passing, 4.0),
+            Self::Equal => (staged(), Crowd::Returning { users: 5_000, skew: 1.0 }, 4.0),
         };
         let guards = guards();
         let subject = Subject {
@@ -101,13 +100,14 @@ impl Demand {
             Self::Dead | Self::Quality => Duration::from_secs(600),
             Self::Errors | Self::Equal => Duration::from_secs(12_000),
         };
-        run(&subject, &self.world(crowd, rate), Pace { look: Duration::from_secs(1), horizon }, seed)
+        let world = self.world(crowd, rate);
+        run(&subject, Traffic::World(&world), Pace { look: Duration::from_secs(1), horizon }, seed)
     }
 
     fn world(self, crowd: Crowd, rate: f64) -> World {
         let share = |metric, means| Made { metric, nature: Nature::Share, means, timed: false };
         let errors = match self {
-            Self::Dead => [0.05, 1e9],
+            Self::Dead => [0.05, DEAD],
             Self::Errors => [0.05, 0.10],
             Self::Quality | Self::Equal => [0.05; 2],
         };
@@ -139,6 +139,12 @@ impl Demand {
         kept as f64 / courses.count().max(1) as f64
     }
 
+    /// Whether enough runs did.
+    #[must_use]
+    pub fn holds(self, courses: &Courses) -> bool {
+        self.kept(courses) >= self.wanted()
+    }
+
     /// The share of runs that have to.
     #[must_use]
     pub const fn wanted(self) -> f64 {
@@ -149,6 +155,11 @@ impl Demand {
         }
     }
 }
+
+/// The candidate's share where there is no plan, in percent.
+const SHARE: f64 = 25.0;
+/// No request succeeds, whoever asks.
+const DEAD: f64 = 1e9;
 
 fn percent(number: f64) -> Percent {
     Percent::new(number).unwrap_or(Percent::ZERO)

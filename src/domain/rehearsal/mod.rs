@@ -8,13 +8,19 @@
 //! |---|---|
 //! | `chance` | numbers that look random |
 //! | `world` | made-up users and what their requests measure |
+//! | `recording` | values that were recorded, in their order |
 //! | `run` | one rollout after the other, and how they ended |
 //! | `demands` | what Pointsman's own guards have to do |
 
 mod chance;
 pub mod demands;
+mod recording;
 mod run;
 mod world;
 
-pub use run::{Course, Courses, End, Moment, Pace, Subject, median, run};
+pub use recording::{Recorded, Recording};
+pub use run::{Course, Courses, End, Moment, Pace, Subject, Traffic, median, run};
 pub use world::{Crowd, Made, Nature, World};
+
+#[cfg(test)]
+mod tests;

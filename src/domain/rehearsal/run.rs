@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::recording::Recording;
 use super::world::{User, World};
 use crate::domain::Arm;
 use crate::domain::assignment::Share;
@@ -30,6 +31,15 @@ pub struct Subject<'a> {
     pub abort_on_failures: bool,
     /// Where metrics are in the evidence.
     pub metrics: &'a dyn Metrics,
+}
+
+/// What requests there are, and what they measure.
+#[derive(Debug, Clone, Copy)]
+pub enum Traffic<'a> {
+    /// Made up.
+    World(&'a World),
+    /// Recorded; users are drawn anew for every run.
+    Recording(&'a Recording),
 }
 
 /// How time goes by.
@@ -79,8 +89,8 @@ pub struct Course {
 
 /// Rehearses one rollout.
 #[must_use]
-pub fn run(subject: &Subject<'_>, world: &World, pace: Pace, seed: u64) -> Course {
-    let mut stage = Rehearsed::new(subject, world, seed);
+pub fn run(subject: &Subject<'_>, traffic: Traffic<'_>, pace: Pace, seed: u64) -> Course {
+    let mut stage = Rehearsed::new(subject, traffic, seed);
     let end = loop {
         if let Some(end) = stage.end(pace.horizon) {
             break end;
@@ -93,7 +103,7 @@ pub fn run(subject: &Subject<'_>, world: &World, pace: Pace, seed: u64) -> Cours
 /// A rollout under way.
 struct Rehearsed<'a> {
     subject: &'a Subject<'a>,
-    world: &'a World,
+    traffic: Traffic<'a>,
     seed: u64,
     chance: Chance,
     /// Since the beginning.
@@ -105,6 +115,8 @@ struct Rehearsed<'a> {
     recent: [Recent; 2],
     /// Requests, by arm.
     requests: [u64; 2],
+    /// The next event of a recording.
+    next: usize,
     acted: Vec<Option<Moment>>,
     looks: u64,
 }
@@ -118,11 +130,11 @@ struct Stretch {
 }
 
 impl<'a> Rehearsed<'a> {
-    fn new(subject: &'a Subject<'a>, world: &'a World, seed: u64) -> Self {
+    fn new(subject: &'a Subject<'a>, traffic: Traffic<'a>, seed: u64) -> Self {
         let ground = Ground::new();
         let mut all = Self {
             subject,
-            world,
+            traffic,
             seed,
             chance: Chance::new(seed, 0),
             now: Duration::ZERO,
@@ -132,6 +144,7 @@ impl<'a> Rehearsed<'a> {
             evidence: RouteEvidence::default(),
             recent: Default::default(),
             requests: [0; 2],
+            next: 0,
             acted: vec![None; subject.guards.len() + 1],
             looks: 0,
         };
@@ -220,38 +233,67 @@ impl<'a> Rehearsed<'a> {
 
     /// Requests of a stretch of time; tells of a catastrophe, after which nobody asks any more.
     fn traffic(&mut self, stretch: &Stretch, elapsed: Duration) -> Option<String> {
-        let count = self.chance.poisson(self.world.rate * elapsed.as_secs_f64());
-        for _ in 0..count {
-            self.request(stretch);
-            if self.subject.abort_on_failures
-                && let Some(failing) = catastrophe(&self.recent)
-            {
-                return Some(failing);
+        match self.traffic {
+            Traffic::World(world) => {
+                let count = self.chance.poisson(world.rate * elapsed.as_secs_f64());
+                for _ in 0..count {
+                    self.request(world, stretch);
+                    if self.subject.abort_on_failures
+                        && let Some(failing) = catastrophe(&self.recent)
+                    {
+                        return Some(failing);
+                    }
+                }
             }
+            Traffic::Recording(recording) => self.replay(recording, stretch),
         }
         None
     }
 
-    fn request(&mut self, stretch: &Stretch) {
+    fn request(&mut self, world: &World, stretch: &Stretch) {
         let number = self.requests.iter().sum();
-        let user = User::new(self.seed, self.world.crowd.pick(number, &mut self.chance));
-        let arm = if stretch.share.contains(user.bucket) { Arm::Candidate } else { Arm::Control };
-        self.requests[arm.index()] += 1;
-        let (phase, stratum) = (stretch.phase, Stratum::Rollout);
-        let at = self.now.as_secs() as i64;
-        let drawn = Drawn { percent: stretch.exposure.percent.get(), at, user: Some(user.sample), arm, measured: true };
-        self.evidence.draw(phase, stratum, drawn);
-        let (bucket, day) = (Some(user.statistical), (at / 86_400) as i32);
-        let key = |metric| CellKey { phase, stratum, arm, metric };
-        let observation = |value| Observation { bucket, value, day };
-        self.evidence.observe(key(Measured::BuiltIn(BuiltIn::Requests)), observation(1.0), false);
-        for (place, made) in self.world.metrics.iter().enumerate() {
-            let value = self.world.value(place, &user, arm, &mut self.chance);
-            self.evidence.observe(key(made.metric), observation(value), made.timed);
-            if self.world.failures == Some(place) {
+        let user = User::new(self.seed, world.crowd.pick(number, &mut self.chance));
+        let arm = self.arrive(&user, stretch);
+        for (place, made) in world.metrics.iter().enumerate() {
+            let value = world.value(place, &user, arm, &mut self.chance);
+            self.observe(&user, arm, stretch, made.metric, value, made.timed);
+            if world.failures == Some(place) {
                 self.recent[arm.index()].note(value > 0.0);
             }
         }
+    }
+
+    /// Events up to now; each is taken for a request.
+    fn replay(&mut self, recording: &Recording, stretch: &Stretch) {
+        let seconds = self.now.as_secs();
+        while let Some(event) = recording.events.get(self.next).filter(|event| event.at <= seconds) {
+            self.next += 1;
+            let user = User::new(self.seed, event.user);
+            let arm = self.arrive(&user, stretch);
+            for (place, value) in &event.values {
+                let value = recording.value(*place, *value, arm, &mut self.chance);
+                if let Some(made) = recording.metrics.get(*place) {
+                    self.observe(&user, arm, stretch, made.metric, value, made.timed);
+                }
+            }
+        }
+    }
+
+    /// A user's request comes, and is drawn an arm.
+    fn arrive(&mut self, user: &User, stretch: &Stretch) -> Arm {
+        let arm = if stretch.share.contains(user.bucket) { Arm::Candidate } else { Arm::Control };
+        self.requests[arm.index()] += 1;
+        let (percent, at) = (stretch.exposure.percent.get(), self.now.as_secs() as i64);
+        let drawn = Drawn { percent, at, user: Some(user.sample), arm, measured: true };
+        self.evidence.draw(stretch.phase, Stratum::Rollout, drawn);
+        self.observe(user, arm, stretch, Measured::BuiltIn(BuiltIn::Requests), 1.0, false);
+        arm
+    }
+
+    fn observe(&mut self, user: &User, arm: Arm, stretch: &Stretch, metric: Measured, value: f64, timed: bool) {
+        let key = CellKey { phase: stretch.phase, stratum: Stratum::Rollout, arm, metric };
+        let day = (self.now.as_secs() / 86_400) as i32;
+        self.evidence.observe(key, Observation { bucket: Some(user.statistical), value, day }, timed);
     }
 }
 
