@@ -126,21 +126,20 @@ pub(super) fn gates(view: &View<'_>, key: &str, metrics: &[Metric]) -> Option<Ve
 
 fn condition(view: &View<'_>, key: &str, node: &Node, metrics: &[Metric]) -> Option<Condition> {
     let text = node.as_text()?;
-    let report = |mistake: Mistake| view.error_at(&within(node, &mistake), key, mistake.found, mistake.help);
+    let refuse = |mistake: Mistake| -> Option<Condition> {
+        view.error_at(&within(node, &mistake), key, mistake.found, mistake.help);
+        None
+    };
     let asks = match guard::parse(text) {
-        Err(mistake) => return none(report(mistake)),
+        Err(mistake) => return refuse(mistake),
         Ok(Expression::BreakerOpen) => Asks::BreakerOpen,
         Ok(Expression::QualityGateShut) => Asks::QualityGateShut,
         Ok(Expression::Comparison(comparison)) => match figure(&comparison, metrics) {
             Ok(figure) => Asks::Figure(figure),
-            Err(mistake) => return none(report(mistake)),
+            Err(mistake) => return refuse(mistake),
         },
     };
     Some(Condition { text: text.into(), asks })
-}
-
-fn none<T>((): ()) -> Option<T> {
-    None
 }
 
 /// The place of a mistake within a string, if the string is written as it is read.

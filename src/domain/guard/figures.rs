@@ -252,11 +252,8 @@ impl Tally {
                         whole * candidate.requests / control.requests
                     })
                     .sum();
-                match statistic {
-                    Statistic::Count => sum,
-                    Statistic::PerHour => sum * self.scale / hours,
-                    _ => sum * self.scale,
-                }
+                let time = if statistic == Statistic::PerHour { hours } else { 1.0 };
+                if statistic == Statistic::Count { sum } else { sum * self.scale / time }
             }
             Statistic::PerUser | Statistic::P50 | Statistic::P95 | Statistic::P99 => {
                 return self.reading(statistic, Arm::Control, hours);

@@ -189,6 +189,9 @@ impl Whole {
 /// users are in now. S is less [`Tracker::centres`] times D, so that little is lost where a ratio hardly varies.
 type Row = [f64; 5];
 
+/// How long the trails of both arms are, above the line and below it.
+type Lengths = [[u64; 2]; 2];
+
 /// Remembers the last look, so that the next one costs what has changed, not what there is.
 ///
 /// Strata that are over contribute a fixed number to each bucket. The sum of squared influences is a quadratic form
@@ -198,7 +201,7 @@ type Row = [f64; 5];
 pub struct Tracker {
     question: Option<Question>,
     /// The strata, and how long the trails of both arms were.
-    seen: Vec<((Phase, Stratum), Option<[[u64; 2]; 2]>)>,
+    seen: Vec<((Phase, Stratum), Option<Lengths>)>,
     /// All strata but the last.
     closed: Whole,
     rows: Vec<Row>,
