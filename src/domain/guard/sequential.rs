@@ -30,7 +30,7 @@ pub const MIN_CLUSTERS: usize = 50;
 /// The power for which the boundary is tuned.
 const POWER: f64 = 0.9;
 /// The difference at which the boundary is tightest, in margins. At the margin itself it is 2 % wider than it could be, and
-/// where the variance is still ten times as large (a large difference, early) 12 % narrower than if tuned at the margin.
+/// where the variance is still ten times as large (a large difference, early) 14 % narrower than if tuned at the margin.
 const TUNED_AT: f64 = 2.0;
 /// The chance of taking a worse candidate for no worse.
 const ALPHA_NON_INFERIOR: f64 = 0.05;
