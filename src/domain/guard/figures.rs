@@ -252,11 +252,8 @@ impl Tally {
                         whole * candidate.requests / control.requests
                     })
                     .sum();
-                match statistic {
-                    Statistic::Count => sum,
-                    Statistic::PerHour => sum * self.scale / hours,
-                    _ => sum * self.scale,
-                }
+                let scale = if statistic == Statistic::Count { 1.0 } else { self.scale };
+                if statistic == Statistic::PerHour { sum * scale / hours } else { sum * scale }
             }
             Statistic::PerUser | Statistic::P50 | Statistic::P95 | Statistic::P99 => {
                 return self.reading(statistic, Arm::Control, hours);

@@ -50,11 +50,14 @@ pub struct Clusters<'a> {
     pub trails: [Option<&'a Trail>; 2],
 }
 
+/// Which stratum of which phase.
+pub type StratumId = (Phase, Stratum);
+
 /// Both arms of one stratum; control where the test compares with it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stratified<'a> {
     /// Which stratum of which phase; the one that users are in now comes last.
-    pub id: (Phase, Stratum),
+    pub id: StratumId,
     /// The candidate.
     pub candidate: Clusters<'a>,
     /// Control.
@@ -189,6 +192,9 @@ impl Whole {
 /// users are in now. S is less [`Tracker::centres`] times D, so that little is lost where a ratio hardly varies.
 type Row = [f64; 5];
 
+/// How long the trails above and below the line are, the candidate's first.
+type Lengths = [[u64; 2]; 2];
+
 /// Remembers the last look, so that the next one costs what has changed, not what there is.
 ///
 /// Strata that are over contribute a fixed number to each bucket. The sum of squared influences is a quadratic form
@@ -198,7 +204,7 @@ type Row = [f64; 5];
 pub struct Tracker {
     question: Option<Question>,
     /// The strata, and how long the trails of both arms were.
-    seen: Vec<((Phase, Stratum), Option<[[u64; 2]; 2]>)>,
+    seen: Vec<(StratumId, Option<Lengths>)>,
     /// All strata but the last.
     closed: Whole,
     rows: Vec<Row>,
@@ -367,7 +373,7 @@ mod tests {
     use crate::domain::evidence::{CellKey, Measured, Observation, RouteEvidence};
     use crate::domain::metric::MetricId;
 
-    const ID: (Phase, Stratum) = (Phase(1), Stratum::Rollout);
+    const ID: StratumId = (Phase(1), Stratum::Rollout);
 
     impl Tracker {
         fn all_squares(&self, question: &Question) -> f64 {
