@@ -70,7 +70,7 @@ fn guards(told: &Told<'_>) -> String {
         told.route.guards.iter().map(|guard| {
             vec![guard.name.to_string(), guard.condition.text.to_string(), guard.action.as_str().to_owned()]
         });
-    let last = vec![CATASTROPHE.to_owned(), "nearly all attempts failed".to_owned(), "rollback".to_owned()];
+    let last = vec![CATASTROPHE.to_owned(), "nothing but failed attempts".to_owned(), "rollback".to_owned()];
     for (place, mut row) in names.chain([last]).enumerate() {
         for courses in &told.courses {
             let at = median(courses.acted(place).map(|moment| moment.at));

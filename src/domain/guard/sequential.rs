@@ -30,7 +30,7 @@ pub const MIN_CLUSTERS: usize = 50;
 /// The power for which the boundary is tuned.
 const POWER: f64 = 0.9;
 /// The difference at which the boundary is tightest, in margins. At the margin itself it is 2 % wider than it could be, and
-/// where the variance is still ten times as large (a large difference, early) 12 % narrower than if tuned at the margin.
+/// where the variance is still ten times as large (a large difference, early) 14 % narrower than if tuned at the margin.
 const TUNED_AT: f64 = 2.0;
 /// The chance of taking a worse candidate for no worse.
 const ALPHA_NON_INFERIOR: f64 = 0.05;
@@ -50,11 +50,14 @@ pub struct Clusters<'a> {
     pub trails: [Option<&'a Trail>; 2],
 }
 
+/// Which stratum of which phase.
+pub type StratumId = (Phase, Stratum);
+
 /// Both arms of one stratum; control where the test compares with it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stratified<'a> {
     /// Which stratum of which phase; the one that users are in now comes last.
-    pub id: (Phase, Stratum),
+    pub id: StratumId,
     /// The candidate.
     pub candidate: Clusters<'a>,
     /// Control.
@@ -189,7 +192,7 @@ impl Whole {
 /// users are in now. S is less [`Tracker::centres`] times D, so that little is lost where a ratio hardly varies.
 type Row = [f64; 5];
 
-/// How long the trails of both arms are, above the line and below it.
+/// How long the trails above and below the line are, the candidate's first.
 type Lengths = [[u64; 2]; 2];
 
 /// Remembers the last look, so that the next one costs what has changed, not what there is.
@@ -201,7 +204,7 @@ type Lengths = [[u64; 2]; 2];
 pub struct Tracker {
     question: Option<Question>,
     /// The strata, and how long the trails of both arms were.
-    seen: Vec<((Phase, Stratum), Option<Lengths>)>,
+    seen: Vec<(StratumId, Option<Lengths>)>,
     /// All strata but the last.
     closed: Whole,
     rows: Vec<Row>,
@@ -370,7 +373,7 @@ mod tests {
     use crate::domain::evidence::{CellKey, Measured, Observation, RouteEvidence};
     use crate::domain::metric::MetricId;
 
-    const ID: (Phase, Stratum) = (Phase(1), Stratum::Rollout);
+    const ID: StratumId = (Phase(1), Stratum::Rollout);
 
     impl Tracker {
         fn all_squares(&self, question: &Question) -> f64 {

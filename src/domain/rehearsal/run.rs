@@ -90,14 +90,14 @@ pub struct Course {
 /// Rehearses one rollout.
 #[must_use]
 pub fn run(subject: &Subject<'_>, traffic: Traffic<'_>, pace: Pace, seed: u64) -> Course {
-    let mut stage = Rehearsed::new(subject, traffic, seed);
+    let mut under_way = Rehearsed::new(subject, traffic, seed);
     let end = loop {
-        if let Some(end) = stage.end(pace.horizon) {
+        if let Some(end) = under_way.end(pace.horizon) {
             break end;
         }
-        stage.look(pace.look);
+        under_way.look(pace.look);
     };
-    Course { end, ended: stage.moment(), acted: stage.acted, looks: stage.looks }
+    Course { end, ended: under_way.moment(), acted: under_way.acted, looks: under_way.looks }
 }
 
 /// A rollout under way.
