@@ -19,8 +19,9 @@ use crate::controller::rollout::found;
 use crate::domain::Arm;
 use crate::domain::evidence::{Measured, RouteEvidence};
 pub use crate::domain::experiment::Report;
-use crate::domain::experiment::{self, Condition, Metric, Part, Question, Role, Settings, Term};
+use crate::domain::experiment::{self, Condition, Metric, Part, Question, Role, Settings, Shadowed, Term};
 use crate::domain::metric::{BuiltIn, Kind};
+use crate::domain::pairs::Pairs;
 use crate::live::Snapshot;
 
 /// Built-in metrics that go by the arm that was assigned.
@@ -63,8 +64,12 @@ pub(super) async fn page(
     let (snapshot, index) = find(&console, name)?;
     let evidence = copied(&console, &snapshot, index);
     let now = clock::timestamp().as_second();
+    let route = snapshot.routes[index].id;
+    let pairs = console.evidence.lock().pairs(route, |_| true, |name| console.live.metric_id(name));
     let judged = tokio::task::spawn_blocking(move || judge(&snapshot, index, &evidence, now)).await;
-    judged.map(Json).map_err(|_| Problem::Internal)
+    let mut report = judged.map_err(|_| Problem::Internal)?;
+    report.shadow = (pairs != Pairs::default()).then(|| Shadowed { pairs, win_rate: pairs.win_rate() });
+    Ok(Json(report))
 }
 
 /// `GET /api/v1/routes/{route}/assignments`.

@@ -46,7 +46,7 @@ struct PairsView {
 pub(super) fn view(console: &Console, state: &RouteState, phase: Phase) -> Option<ShadowView> {
     let percent = state.shadow_percent();
     let figures = state.shadow.figures().clone();
-    let pairs = console.evidence.lock().pairs(state.id, phase, |name| console.live.metric_id(name));
+    let pairs = console.evidence.lock().pairs(state.id, |other| other == phase, |name| console.live.metric_id(name));
     let copies = figures.outcomes.iter().sum();
     if percent == 0.0 && copies == 0 && pairs == Pairs::default() {
         return None;

@@ -10,7 +10,9 @@ use std::process::ExitCode;
 
 use super::client::AdminArgs;
 use super::output;
-use crate::domain::experiment::report::{Decision, Difference, MetricReport, Range, Report, Severity, Verdict};
+use crate::domain::experiment::report::{
+    Decision, Difference, MetricReport, Range, Report, Severity, Shadowed, Verdict,
+};
 use crate::domain::experiment::words::{figure, percent};
 
 /// Arguments of `report`.
@@ -122,7 +124,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         let [control, candidate] = of(report);
         format!("control {control:.0}, candidate {candidate:.0}")
     };
-    vec![
+    let mut rows = vec![
         ("route", report.route.clone()),
         ("time", format!("{} to {}", time(&report.first), time(&report.last))),
         ("users", arm(|report| [report.control.users, report.candidate.users])),
@@ -130,7 +132,16 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ("randomised requests", arm(|report| [report.control.requests, report.candidate.requests])),
         ("left out", arm(|report| [report.control.left_out, report.candidate.left_out])),
         ("false alarms", format!("{} over the whole run", percent(report.alpha).trim_start_matches('+'))),
-    ]
+    ];
+    if let Some(Shadowed { pairs, win_rate }) = &report.shadow {
+        let share = |share: f64| format!("{:.1} %", share * 100.0);
+        let won = win_rate.map_or_else(String::new, |of| {
+            format!(", candidate won {} ({} to {})", share(of.rate), share(of.low), share(of.high))
+        });
+        let judged = pairs.wins + pairs.losses + pairs.ties;
+        rows.push(("pairs in shadow", format!("{judged} judged, {} ties{won}", pairs.ties)));
+    }
+    rows
 }
 
 /// The plan in sentences.

@@ -162,12 +162,12 @@ impl Evidence {
         );
     }
 
-    /// The verdicts on pairs of a route in a phase.
-    pub fn pairs(&self, route: u32, phase: Phase, id: impl Fn(&str) -> MetricId) -> Pairs {
+    /// The verdicts on pairs of a route in the phases that are wanted.
+    pub fn pairs(&self, route: u32, is_wanted: impl Fn(Phase) -> bool, id: impl Fn(&str) -> MetricId) -> Pairs {
         let mut pairs = Pairs::default();
         let ids = Preference::ALL.map(|preference| (Measured::Own(id(preference.metric())), preference));
         let cells = self.route(route).into_iter().flat_map(RouteEvidence::cells);
-        for (key, cell) in cells.filter(|(key, _)| key.phase == phase) {
+        for (key, cell) in cells.filter(|(key, _)| is_wanted(key.phase)) {
             if let Some((_, preference)) = ids.iter().find(|(metric, _)| *metric == key.metric) {
                 pairs.add(*preference, cell.total().count as u64);
             }

@@ -1,6 +1,6 @@
 //! Preferences between two answers to the same request, and how sure they are.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The 97.5 % quantile of the standard normal distribution: intervals hold the truth 95 times in 100.
 const Z: f64 = 1.959_963_984_540_054;
@@ -55,7 +55,7 @@ impl Preference {
 }
 
 /// How many pairs went which way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Pairs {
     /// The candidate's answer was better.
     pub wins: u64,
@@ -66,7 +66,7 @@ pub struct Pairs {
 }
 
 /// A share with its interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct WinRate {
     /// Wins of the pairs in which one was better.
     pub rate: f64,

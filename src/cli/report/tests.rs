@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::experiment::report::{ArmReport, Finding, MarginReport, Plan, State, StratumReport};
+use crate::domain::pairs::Pairs;
 
 fn difference(value: f64, reach: f64) -> Option<Difference> {
     let range = |by: f64| Some(Range { lower: value - by, upper: value + by });
@@ -85,6 +86,10 @@ fn report() -> Report {
         candidate: arm(1180.0),
         strata: Vec::<StratumReport>::new(),
         metrics: vec![metric("quality", "primary", "higher", Verdict::Better, "better"), guard, blind],
+        shadow: Some(Shadowed {
+            pairs: Pairs { wins: 60, losses: 40, ties: 7 },
+            win_rate: Pairs { wins: 60, losses: 40, ties: 7 }.win_rate(),
+        }),
         findings: vec![finding],
         plan: Some(Plan {
             metric: "quality".to_owned(),

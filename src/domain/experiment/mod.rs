@@ -22,7 +22,7 @@ use super::metric::{Better, Kind};
 use super::phase::Phase;
 use super::series::Seconds;
 pub use combine::{Comparison, Shortfall, compare};
-pub use report::{Condition, Report};
+pub use report::{Condition, Report, Shadowed};
 
 /// How an experiment is judged.
 #[derive(Debug, Clone, PartialEq)]

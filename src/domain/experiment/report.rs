@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::evidence::{CellKey, Measured, RouteEvidence, Stratum};
 use super::super::guard;
 use super::super::metric::BuiltIn;
+use super::super::pairs::{Pairs, WinRate};
 use super::super::series::Seconds;
 use super::super::statistics::Interval;
 use super::health::Users;
@@ -52,10 +53,23 @@ pub struct Report {
     /// What else must hold to ship the candidate.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// Copies in shadow, judged in pairs; absent where there were none.
+    #[serde(default)]
+    pub shadow: Option<Shadowed>,
     /// What makes the comparison doubtful, or is worth knowing; the gravest first.
     pub findings: Vec<Finding>,
     /// What more data would show; absent without traffic or a comparison to go by.
     pub plan: Option<Plan>,
+}
+
+/// What a judge said of answers of both arms to the same requests.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ExperimentPairs")]
+pub struct Shadowed {
+    /// Which way they went, in all phases.
+    pub pairs: Pairs,
+    /// The candidate's share of those in which one was better, with its 95 % interval for one look.
+    pub win_rate: Option<WinRate>,
 }
 
 /// A condition of the file for shipping.
@@ -371,6 +385,7 @@ pub(super) fn assemble(
         strata: counted.iter().map(|of| stratum_report(of, question)).collect(),
         metrics: parts.metrics,
         conditions: question.conditions.to_vec(),
+        shadow: None,
         findings: parts.findings,
         plan: parts.plan,
     }
