@@ -72,6 +72,7 @@ fn whole_report(bencher: divan::Bencher<'_, '_>) {
         name: "trial",
         settings: &settings,
         metrics: &metrics,
+        conditions: &[],
         current: None,
         now: REQUESTS as i64,
     };

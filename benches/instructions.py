@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """User instructions for one small GET, by callgrind: (instructions of 12,000 requests - of 2,000) / 10,000.
 
-  instructions.py target/release/pointsman
+  instructions.py target/release/pointsman [--config side_by_side/metrics.toml]
 
 Needs valgrind. Origin and clients, written here, are not counted; the gateway runs side_by_side/gateway.toml,
 everything on, with other ports. The control thread counts too, about 1,100 a request in valgrind's slow time.
@@ -25,8 +25,8 @@ async def serve():
     servers = [await loop.create_server(Origin, "127.0.0.1", port) for port in ORIGINS]
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
-def config():
-    text = open(os.path.join(os.path.dirname(__file__), "side_by_side", "gateway.toml")).read()
+def config(name):
+    text = open(os.path.join(os.path.dirname(__file__), name)).read()
     for old, new in (("8080", GATEWAY), ("9101", ORIGINS[0]), ("9102", ORIGINS[1])):
         text = text.replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
     return f'{text}\n[observe]\naddress = "127.0.0.1:{OBSERVE}"\n[admin]\naddress = "127.0.0.1:{ADMIN}"\n'
@@ -47,9 +47,9 @@ def load(count):
                 key.fileobj.sendall(requests[sent % 256])
                 sent += 1
 
-def instructions(binary, count, folder):
+def instructions(binary, count, folder, name="side_by_side/gateway.toml"):
     file = os.path.join(folder, "gateway.toml")
-    open(file, "w").write(config())
+    open(file, "w").write(config(name))
     gateway = subprocess.Popen(["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/{count}", binary, "run", "-c", file],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
@@ -65,10 +65,12 @@ def instructions(binary, count, folder):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("binary")
-    binary = os.path.abspath(arguments.parse_args().binary)
+    arguments.add_argument("--config", default="side_by_side/gateway.toml")
+    given = arguments.parse_args()
+    binary = os.path.abspath(given.binary)
     threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
-        few, many = (instructions(binary, count, folder) for count in (2_000, 12_000))
+        few, many = (instructions(binary, count, folder, given.config) for count in (2_000, 12_000))
     print(f"{(many - few) / 10_000:.0f} instructions a request")
 
 if __name__ == "__main__":

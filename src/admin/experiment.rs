@@ -15,10 +15,11 @@ use super::Console;
 use super::problem::Problem;
 use crate::clock;
 use crate::config::model::{Config, MetricRef, MetricSource, Purpose, Route};
+use crate::controller::rollout::found;
 use crate::domain::Arm;
 use crate::domain::evidence::{Measured, RouteEvidence};
 pub use crate::domain::experiment::Report;
-use crate::domain::experiment::{self, Metric, Part, Question, Role, Settings, Term};
+use crate::domain::experiment::{self, Condition, Metric, Part, Question, Role, Settings, Term};
 use crate::domain::metric::{BuiltIn, Kind};
 use crate::live::Snapshot;
 
@@ -114,7 +115,20 @@ fn judge(snapshot: &Snapshot, index: usize, evidence: &RouteEvidence, now: i64) 
     let metrics = metrics(snapshot, route);
     let name = route.experiment.as_ref().map_or(&*route.name, |experiment| &experiment.name);
     let current = snapshot.phases.get(index).copied();
-    experiment::report(evidence, Question { route: &route.name, name, settings, metrics: &metrics, current, now })
+    let mut phases: Vec<u32> = experiment::counted(evidence, settings).iter().map(|of| of.phase.0).collect();
+    phases.dedup();
+    let ship = route.experiment.iter().flat_map(|experiment| &experiment.ship);
+    let conditions: Vec<Condition> = ship
+        .map(|asked| Condition {
+            condition: asked.text.to_string(),
+            finding: found(snapshot, index, evidence, &phases, asked),
+        })
+        .collect();
+    let conditions = conditions.as_slice();
+    experiment::report(
+        evidence,
+        Question { route: &route.name, name, settings, metrics: &metrics, conditions, current, now },
+    )
 }
 
 /// The primary metric, the guards, and everything else.

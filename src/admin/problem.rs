@@ -208,9 +208,10 @@ impl Problem {
                 None
             },
             events: None,
-            rollout: match self {
-                Self::RolloutRefused(_, view) | Self::RolloutConflict(view) => Some(View::clone(view)),
-                _ => None,
+            rollout: if let Self::RolloutRefused(_, view) | Self::RolloutConflict(view) = self {
+                Some(View::clone(view))
+            } else {
+                None
             },
         })
     }

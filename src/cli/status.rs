@@ -141,7 +141,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn show(args: &Args, page: Value) -> anyhow::Result<()> {
     if args.json {
         // One line each, where there are many.
-        return Ok(if args.watch { output::write(&format!("{page}\n"))? } else { output::write_json(&page)? });
+        let text = if args.watch { format!("{page}\n") } else { format!("{page:#}\n") };
+        output::write(&text)?;
+        return Ok(());
     }
     let page: Page = serde_json::from_value(page)?;
     let rollouts = page.routes.iter().filter_map(|route| route.rollout.as_ref());

@@ -505,6 +505,8 @@ pub struct Experiment {
     pub primary: MetricRef,
     /// What must not become worse, and by how much it may.
     pub guards: Vec<(MetricRef, experiment::Margin)>,
+    /// What else must hold to ship the candidate.
+    pub ship: Vec<Condition>,
     /// How it is judged.
     pub settings: experiment::Settings,
 }

@@ -268,7 +268,7 @@ mod tests {
         let mut other = Series::default();
         let place = |slice| Place { slice, arm: Arm::Candidate, metric: LATENCY };
         for (slice, arms) in &taken {
-            other.restore(place(*slice), &arms[1].get(LATENCY).unwrap());
+            other.restore(place(*slice), arms[1].get(LATENCY).unwrap());
         }
         for step in Step::ALL {
             let median =

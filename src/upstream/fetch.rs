@@ -110,7 +110,9 @@ impl Document {
         if method == Method::POST {
             request.headers_mut().insert(CONTENT_TYPE, JSON);
         }
-        request.headers_mut().extend(fields.iter().cloned());
+        for (name, value) in fields {
+            request.headers_mut().insert(name, value.clone());
+        }
         Ok(request)
     }
 

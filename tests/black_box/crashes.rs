@@ -169,7 +169,7 @@ fn check_unknown(gateway: &Gateway) {
     assert_eq!((code, &told["result"]), (200, &json!("would")), "{told}");
     let (code, problem) = say(gateway, "promote", json!({}));
     assert_eq!((code, &problem["code"]), (503, &json!("rollout_unstored")), "{problem}");
-    // Two looks later.
+    // Two looks later; what must not happen cannot be awaited.
     std::thread::sleep(Duration::from_millis(2_200));
     assert_eq!(served(gateway, 10), (0, 10));
 }

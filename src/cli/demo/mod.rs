@@ -1,11 +1,14 @@
-//! `pointsman demo`: two sample backends, the gateway before them, traffic from many users, and a tour.
+//! `pointsman demo`: sample backends, a judge, the gateway before them, traffic from many users, and a tour.
 //!
 //! Everything runs in this process, over real sockets, with a configuration file that can be edited.
 //! Nothing that is shown is scripted: see [`tour`] and [`state`].
 
 mod backends;
 mod files;
+mod judge;
+mod rollouts;
 mod screen;
+mod serving;
 mod state;
 mod tour;
 mod traffic;
@@ -25,7 +28,7 @@ use crate::app::Gateway;
 use crate::clock;
 use crate::config::{self, Sources};
 use crate::telemetry::log;
-use backends::SampleBackend;
+use backends::Backends;
 use files::{Addresses, Files};
 use screen::{Screen, clock_text};
 use state::State;
@@ -54,7 +57,7 @@ pub struct Args {
     #[arg(long, default_value_t = 9901)]
     pub admin_port: u16,
     /// Requests a second.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub rate: u32,
     /// Folder for gateway.toml and the logs; a new temporary one without.
     #[arg(long)]
@@ -86,8 +89,7 @@ struct Demo {
     args: Args,
     files: Files,
     gateway: Gateway,
-    candidate: SampleBackend,
-    _control: SampleBackend,
+    backends: Backends,
     traffic: Traffic,
     screen: Screen,
     began: Instant,
@@ -111,17 +113,19 @@ impl Demo {
             .thread_name("demo")
             .enable_all()
             .build()?;
-        let control = SampleBackend::start(backends::LEGACY, runtime.handle())?;
-        let candidate = SampleBackend::start(backends::LLM, runtime.handle())?;
+        let backends = Backends::start(runtime.handle())?;
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let addresses = Addresses {
             listen: loopback(args.port),
             observe: loopback(args.observe_port),
             admin: loopback(args.admin_port),
-            control: control.address(),
-            candidate: candidate.address(),
+            legacy: backends.legacy.address(),
+            llm: backends.llm.address(),
+            reranker: backends.reranker.address(),
+            distilled: backends.distilled.address(),
+            judge: judge::start(runtime.handle())?,
         };
-        let files = Files::create(args.dir.as_deref(), &addresses)?;
+        let files = Files::create(args.dir.as_deref(), &addresses, args.tour_speed)?;
         let gateway = start_gateway(&files)
             .context("the demo's gateway did not start; --port, --observe-port and --admin-port choose other ports")?;
         let traffic = Traffic::start(gateway.address(), args.rate, runtime.handle());
@@ -130,8 +134,7 @@ impl Demo {
             args: args.clone(),
             files,
             gateway,
-            candidate,
-            _control: control,
+            backends,
             traffic,
             screen: Screen::new(),
             began: clock::now(),
@@ -145,10 +148,7 @@ impl Demo {
         let interrupted = self.interrupted()?;
         let mut progress = Progress::default();
         loop {
-            let now = clock::now();
-            self.look(now)?;
-            self.tour(&mut progress)?;
-            self.screen.show(&self.last, now)?;
+            self.round(&mut progress)?;
             let over = self.args.seconds.is_some_and(|seconds| self.last.uptime >= Duration::from_secs(seconds));
             if over || interrupted.load(Ordering::Relaxed) {
                 break;
@@ -156,6 +156,14 @@ impl Demo {
             std::thread::sleep(LOOK_EVERY);
         }
         self.end()
+    }
+
+    /// Looks, does what is due, and shows.
+    fn round(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+        let now = clock::now();
+        self.look(now)?;
+        self.tour(progress)?;
+        Ok(self.screen.show(&self.last, now)?)
     }
 
     /// Becomes true with the first SIGINT or SIGTERM; the second ends the process at once.
@@ -207,7 +215,7 @@ impl Demo {
         }
         if let Some(step) = STEPS.get(progress.next) {
             self.say_at(uptime, step.sentence)?;
-            step.action.run(&mut self.candidate, &self.files)?;
+            step.action.run(&mut self.backends, &self.files)?;
             progress.begin = Some(self.last.clone());
         } else {
             let path = self.files.config();
@@ -279,6 +287,17 @@ mod tests {
     use super::*;
     use crate::domain::Arm;
 
+    /// Longer than any machine takes.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    /// Whether the tour is over and both rollouts stand where they go by themselves.
+    fn is_over(progress: &Progress, state: &State) -> bool {
+        let state_of = |route| state.rollout(route).map(|rollout| &*rollout.view.state);
+        progress.next > STEPS.len()
+            && state_of("better") == Some("completed")
+            && state_of("worse") == Some("rolled_back")
+    }
+
     #[test]
     fn a_fast_tour_without_an_error_for_any_client() {
         let folder = tempfile::tempdir().unwrap();
@@ -286,18 +305,35 @@ mod tests {
             port: 0,
             observe_port: 0,
             admin_port: 0,
-            rate: 200,
+            rate: 300,
             dir: Some(folder.path().to_owned()),
-            seconds: Some(8),
+            seconds: None,
             tour_speed: 8.0,
         };
-        let state = Demo::start(&args).unwrap().run().unwrap();
+        let (mut demo, mut progress) = (Demo::start(&args).unwrap(), Progress::default());
+        while !is_over(&progress, &demo.last) {
+            demo.round(&mut progress).unwrap();
+            assert!(demo.last.uptime < PATIENCE, "{:?}", demo.last);
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let state = demo.end().unwrap();
         assert_eq!((state.seen.errors, &state.seen.last_error), (0, &None));
         assert!(state.seen.answers > 1_000, "{state:?}");
         assert!(Arm::ALL.into_iter().all(|arm| state.arm(arm).requests > 0), "{state:?}");
-        assert_eq!(state.arms.iter().map(|arm| arm.requests).sum::<u64>(), state.seen.answers);
+        let others = state.rollouts.iter().flat_map(|rollout| rollout.served).sum::<u64>();
+        assert_eq!(state.arms.iter().map(|arm| arm.requests).sum::<u64>() + others, state.seen.answers);
         assert!(state.fallbacks > 0 && state.kept_by_breaker > 0, "{state:?}");
-        assert_eq!((state.refusals, state.generation, state.percent), (1, 2, 50.0), "{state:?}");
+        assert_eq!((state.refusals, state.taken_over, state.percent), (1, 2, 50.0), "{state:?}");
         assert!(state.seen.to_candidate > 0 && state.seen.to_control == 0, "{state:?}");
+        let better = state.rollout("better").unwrap();
+        assert_eq!((better.view.percent, better.view.stage.as_deref()), (100.0, Some("everybody")), "{better:?}");
+        assert!(better.win_rate().is_some() && better.pairs.wins > better.pairs.losses, "{better:?}");
+        let worse = state.rollout("worse").unwrap();
+        let why = worse.view.why.as_deref().unwrap();
+        assert_eq!(worse.view.percent, 0.0);
+        assert!(
+            why.starts_with("guard quality (quality < 0.7): 0.") && why.contains(" against 0.7000, from "),
+            "{why}"
+        );
     }
 }

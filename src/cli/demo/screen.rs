@@ -3,11 +3,13 @@
 //! Where standard output is no terminal, tables follow each other without control codes.
 
 use std::io::{self, IsTerminal as _};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
+use super::rollouts::RouteRollout;
 use super::state::{ArmState, Breaker, State, gate_word};
 use crate::cli::output;
 use crate::domain::Arm;
@@ -81,25 +83,55 @@ fn unwrapped(text: &str) -> String {
     format!("\x1b[?7l{text}\x1b[?7h")
 }
 
-/// The table and what is below it; at most `width` columns where one is given.
+/// The tables and what is below them; at most `width` columns where one is given.
 pub(super) fn render(state: &State, width: Option<u16>) -> String {
+    let header = ["arm", "requests", "attempts", "errors", "p50", "p95", "quality", "breaker", "gate"];
+    let arms = table(&header, Arm::ALL.map(|arm| row(arm, state.arm(arm))), 1..7, width);
+    let below = lines(below(state));
+    if state.rollouts.is_empty() {
+        return format!("{arms}\n\n{below}");
+    }
+    let header = ["rollout", "state", "stage", "users", "copies", "win rate"];
+    let rollouts = table(&header, state.rollouts.iter().map(rollout_row), 3..5, width);
+    let reasons = state.rollouts.iter().filter_map(|rollout| Some((&*rollout.view.route, rollout.reason()?)));
+    format!("{arms}\n\n{below}\n{rollouts}\n\n{}", lines(reasons))
+}
+
+fn table<const N: usize>(
+    header: &[&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    right: Range<usize>,
+    width: Option<u16>,
+) -> String {
     let mut table = Table::new();
     table.load_style(STYLE).force_no_tty();
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
-    table.set_header(["arm", "requests", "attempts", "errors", "p50", "p95", "quality", "breaker", "gate"]);
-    for arm in Arm::ALL {
-        table.add_row(row(arm, state.arm(arm)));
-    }
-    for column in table.column_iter_mut() {
+    table.set_header(header).add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
-    for column in table.column_iter_mut().skip(1).take(6) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let lines: String = below(state).into_iter().map(|(name, text)| format!("  {name:<9} {text}\n")).collect();
-    format!("{}\n\n{lines}", table.trim_fmt())
+    table.trim_fmt()
+}
+
+fn lines<'a>(named: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    named.into_iter().map(|(name, text)| format!("  {name:<9} {text}\n")).collect()
+}
+
+fn rollout_row(rollout: &RouteRollout) -> [String; 6] {
+    let percent = |percent: f64| format!("{percent} %");
+    [
+        rollout.view.route.clone(),
+        rollout.state(),
+        rollout.stage(),
+        percent(rollout.view.percent),
+        rollout.view.shadow.filter(|copies| *copies > 0.0).map_or_else(|| "-".to_owned(), percent),
+        rollout.win_rate().unwrap_or_else(|| "-".to_owned()),
+    ]
 }
 
 fn row(arm: Arm, state: &ArmState) -> [String; 9] {
@@ -194,6 +226,13 @@ mod tests {
         let text = render(&state, Some(80));
         assert!(text.lines().take_while(|line| !line.starts_with(' ')).all(|line| line.chars().count() <= 80));
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_file_without_the_other_routes() {
+        let without = State { rollouts: Vec::new(), ..example() };
+        assert!(render(&example(), None).starts_with(&render(&without, None)));
+        assert!(!render(&without, None).contains("rollout"));
     }
 
     #[test]

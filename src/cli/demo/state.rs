@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rollouts::RouteRollout;
 use super::traffic::SeenTotals;
 use crate::app::Gateway;
 use crate::clock;
@@ -11,10 +12,13 @@ use crate::domain::decision::Reason;
 use crate::domain::quality;
 use crate::live::{RouteIndex, Snapshot};
 
-/// The demo's route.
+/// The route that is toured first.
 const ROUTE: &str = "demo";
 
-/// A refused reload among the counts; see `ReloadOutcome::name`.
+/// A reload that was taken over, among the counts; see `ReloadOutcome::name`.
+const TAKEN_OVER: &str = "applied";
+
+/// A refused one.
 const REFUSED: &str = "failed";
 
 /// Everything at one time.
@@ -32,12 +36,16 @@ pub(super) struct State {
     pub(super) fallbacks: u64,
     /// Requests that an open breaker gave to control at once.
     pub(super) kept_by_breaker: u64,
-    /// The running configuration.
+    /// What runs: it counts configurations, and moves of rollouts.
     pub(super) generation: u64,
+    /// How many configurations were taken over while it ran.
+    pub(super) taken_over: u64,
     /// How many configurations were refused.
     pub(super) refusals: u64,
     /// Why the last configuration was refused, if it was.
     pub(super) refused: Option<String>,
+    /// The rollouts of the other routes, of those that are still in the file.
+    pub(super) rollouts: Vec<RouteRollout>,
 }
 
 /// One arm. Counts are since the demo began, times and quality of the last five minutes.
@@ -79,12 +87,15 @@ pub(super) enum Breaker {
 impl State {
     /// Reads everything; `None` where somebody edited the demo's route away.
     pub(super) fn read(gateway: &Gateway, seen: SeenTotals, uptime: Duration) -> Option<Self> {
+        // Before the snapshot: what these say is taken over runs in it.
+        let reloads = gateway.live.reloads().clone();
         let snapshot = gateway.live.snapshot();
         let route = snapshot.route_named(ROUTE)?;
         let totals = snapshot.routes[route].totals();
         let kept = totals.requests.iter().filter(|total| total.reason == Reason::BreakerOpen);
-        let reloads = gateway.live.reloads().clone();
-        let failed = reloads.counts.iter().filter(|((result, _), _)| *result == REFUSED);
+        let count = |wanted: &str| {
+            reloads.counts.iter().filter(|((result, _), _)| *result == wanted).map(|(_, count)| count).sum()
+        };
         Some(Self {
             uptime,
             arms: Arm::ALL.map(|arm| ArmState::read(gateway, &snapshot, route, arm)),
@@ -93,9 +104,16 @@ impl State {
             fallbacks: totals.fallbacks.iter().sum(),
             kept_by_breaker: kept.map(|total| total.count).sum(),
             generation: snapshot.generation,
-            refusals: failed.map(|(_, count)| count).sum(),
+            taken_over: count(TAKEN_OVER),
+            refusals: count(REFUSED),
             refused: reloads.error,
+            rollouts: RouteRollout::read_all(gateway, &snapshot),
         })
+    }
+
+    /// The rollout of a route, if the file still has it.
+    pub(super) fn rollout(&self, route: &str) -> Option<&RouteRollout> {
+        self.rollouts.iter().find(|rollout| rollout.view.route == route)
     }
 
     /// One arm.
@@ -124,12 +142,14 @@ impl State {
             let report = report.trim_end();
             moves.push(format!("gateway.toml is refused, generation {} keeps running:\n\n{report}\n", self.generation));
         }
-        if self.generation != before.generation {
+        if self.taken_over != before.taken_over {
             moves.push(format!(
                 "gateway.toml is taken over: generation {}, percentage {}.",
                 self.generation, self.percent
             ));
         }
+        let pairs = self.rollouts.iter().filter_map(|now| Some((now, before.rollout(&now.view.route)?)));
+        moves.extend(pairs.filter_map(|(now, before)| now.move_since(before)));
         moves
     }
 }
@@ -194,8 +214,9 @@ pub(super) const fn gate_word(position: quality::Position) -> &'static str {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::cli::demo::rollouts::tests::examples;
 
-    /// Half a minute into a demo.
+    /// A state with something of everything.
     pub(in crate::cli::demo) fn example() -> State {
         let control = ArmState {
             backend: "legacy".to_owned(),
@@ -227,8 +248,10 @@ pub(super) mod tests {
             fallbacks: 37,
             kept_by_breaker: 612,
             generation: 1,
+            taken_over: 0,
             refusals: 0,
             refused: None,
+            rollouts: examples(),
         }
     }
 
@@ -251,7 +274,11 @@ pub(super) mod tests {
                 "gateway.toml is refused, generation 1 keeps running:\n\nerror: unknown key\n",
             ]
         );
-        let applied = State { refused: None, generation: 2, percent: 50.0, ..after.clone() };
+        let applied = State { refused: None, generation: 2, taken_over: 1, percent: 50.0, ..after.clone() };
         assert_eq!(applied.moves_since(&after), ["gateway.toml is taken over: generation 2, percentage 50."]);
+        let mut moved = State { generation: 3, ..applied.clone() };
+        moved.rollouts[0].view.state = "watching".to_owned();
+        let told = moved.moves_since(&applied);
+        assert!(told.len() == 1 && told[0].starts_with("Rollout of better: watching, stage half"), "{told:?}");
     }
 }

@@ -36,8 +36,42 @@ const TICK: Duration = Duration::from_millis(5);
 /// A client gives up after this long, and counts an error.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Every so many-th request is a POST.
+/// Every so many-th request to `/search` is a POST.
 const POST_EVERY: u64 = 4;
+
+/// Where a request goes, by its number: most to the route that is toured first.
+const PATHS: [Path; 6] = [Path::Search, Path::Search, Path::Search, Path::Search, Path::Better, Path::Worse];
+
+/// Where requests go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    Search,
+    Better,
+    Worse,
+}
+
+impl Path {
+    const fn of(number: u64) -> Self {
+        PATHS[(number % PATHS.len() as u64) as usize]
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Search => "/search",
+            Self::Better => "/better",
+            Self::Worse => "/worse",
+        }
+    }
+
+    /// The judge reads the question from a body.
+    const fn is_posted(self, number: u64) -> bool {
+        match self {
+            Self::Search => number.is_multiple_of(POST_EVERY),
+            Self::Better => true,
+            Self::Worse => false,
+        }
+    }
+}
 
 /// What the users saw; shared by all of them.
 #[derive(Debug)]
@@ -47,7 +81,7 @@ pub(super) struct Seen {
     left_out: AtomicU64,
     to_candidate: AtomicU64,
     to_control: AtomicU64,
-    /// The arm each user was last assigned: 0 unknown, else one more than [`Arm::index`].
+    /// The arm of `/search` that each user was last assigned: 0 unknown, else one more than [`Arm::index`].
     assigned: Box<[AtomicU8]>,
     last_error: Mutex<Option<String>>,
 }
@@ -61,7 +95,7 @@ pub(super) struct SeenTotals {
     pub(super) errors: u64,
     /// Requests that were due and not sent, because too many were under way.
     pub(super) left_out: u64,
-    /// Users by the arm that they were last assigned.
+    /// Users by the arm of `/search` that they were last assigned; so are the moves.
     pub(super) users: [usize; 2],
     /// How often a user's assigned arm changed from control to candidate.
     pub(super) to_candidate: u64,
@@ -101,11 +135,11 @@ impl Seen {
         }
     }
 
-    fn record(&self, user: usize, answer: Result<(StatusCode, Option<Arm>), String>) {
+    fn record(&self, user: usize, path: Path, answer: Result<(StatusCode, Option<Arm>), String>) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         let error = match answer {
             Ok((status, assigned)) => {
-                if let Some(arm) = assigned {
+                if let Some(arm) = assigned.filter(|_| path == Path::Search) {
                     self.assign(user, arm);
                 }
                 (!status.is_success()).then(|| format!("status {status}"))
@@ -189,7 +223,7 @@ async fn send(gateway: SocketAddr, rate: u32, seen: Arc<Seen>, mut stopped: watc
             let (client, seen, number) = (client.clone(), Arc::clone(&seen), sent);
             tokio::spawn(async move {
                 let user = fastrand::usize(..USERS);
-                seen.record(user, ask(&client, gateway, user, number).await);
+                seen.record(user, Path::of(number), ask(&client, gateway, user, number).await);
                 drop(place);
             });
         }
@@ -215,14 +249,16 @@ async fn ask(
 }
 
 fn question(gateway: SocketAddr, user: usize, number: u64) -> http::Result<Request<Full<Bytes>>> {
-    let text = QUERIES[(number % QUERIES.len() as u64) as usize];
-    let mut request = if number.is_multiple_of(POST_EVERY) {
+    let text = QUERIES[fastrand::usize(..QUERIES.len())];
+    let path = Path::of(number);
+    let url = format!("http://{gateway}{}", path.as_str());
+    let mut request = if path.is_posted(number) {
         let body = serde_json::json!({ "query": text }).to_string();
-        let request = Request::builder().method(Method::POST).uri(format!("http://{gateway}/search"));
+        let request = Request::builder().method(Method::POST).uri(url);
         request.header(header::CONTENT_TYPE, "application/json").body(Full::from(body))?
     } else {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("q", text).finish();
-        Request::builder().uri(format!("http://{gateway}/search?{query}")).body(Full::default())?
+        Request::builder().uri(format!("{url}?{query}")).body(Full::default())?
     };
     Person { index: user as u32 }.introduce(request.headers_mut());
     Ok(request)
@@ -302,12 +338,13 @@ mod tests {
     fn moves_and_errors_are_counted() {
         let seen = Seen::default();
         for (user, arm) in [(0, Arm::Control), (1, Arm::Candidate), (0, Arm::Candidate), (0, Arm::Candidate)] {
-            seen.record(user, Ok((StatusCode::OK, Some(arm))));
+            seen.record(user, Path::Search, Ok((StatusCode::OK, Some(arm))));
         }
-        seen.record(1, Ok((StatusCode::BAD_GATEWAY, Some(Arm::Control))));
-        seen.record(2, Err("connection closed".to_owned()));
+        seen.record(0, Path::Better, Ok((StatusCode::OK, Some(Arm::Control))));
+        seen.record(1, Path::Search, Ok((StatusCode::BAD_GATEWAY, Some(Arm::Control))));
+        seen.record(2, Path::Worse, Err("connection closed".to_owned()));
         let totals = seen.totals();
-        assert_eq!((totals.answers, totals.errors), (6, 2));
+        assert_eq!((totals.answers, totals.errors), (7, 2));
         assert_eq!((totals.to_candidate, totals.to_control), (1, 1));
         assert_eq!(totals.users, [1, 1]);
         assert_eq!(totals.last_error.as_deref(), Some("connection closed"));

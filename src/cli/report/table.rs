@@ -4,6 +4,7 @@ use super::super::output;
 use super::{NOTHING, amount, change, decision, facts, interval, plan, severity, verdict};
 use crate::domain::experiment::report::{MetricReport, Range, Report};
 use crate::domain::experiment::words::figure;
+use crate::domain::guard::Verdict;
 
 /// Letters of a bar; odd, so that zero is in the middle.
 const WIDTH: usize = 31;
@@ -14,6 +15,8 @@ pub(super) fn written(report: &Report, plan_only: bool) -> String {
     }
     let mut text = format!("{}: {}\n{}\n", plain(&report.name), decision(report.decision), plain(&report.summary));
     text.extend(report.waiting_for.iter().map(|waiting| format!("  - {}\n", plain(waiting))));
+    let met = report.conditions.iter().filter(|of| of.finding.verdict == Verdict::Holds);
+    text.extend(met.map(|of| format!("  + {}: holds\n", plain(&of.condition))));
     text.push('\n');
     text += &output::table(&["", ""], facts(report).into_iter().map(|(name, value)| vec![name.to_owned(), value]));
     text.push('\n');

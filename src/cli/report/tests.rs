@@ -74,6 +74,7 @@ fn report() -> Report {
         decision: Decision::Ship,
         summary: "Ship the candidate: quality is better.".to_owned(),
         waiting_for: vec!["its | end".to_owned()],
+        conditions: Vec::new(),
         first: time,
         last: time,
         elapsed_seconds: 86_400,

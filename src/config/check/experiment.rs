@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::config::model::{Experiment, MetricRef};
+use crate::config::model::{Experiment, Metric, MetricRef};
 use crate::config::view::View;
 use crate::domain::experiment::{Margin, Settings};
 use crate::domain::metric::BuiltIn;
 
+use super::guard;
+
 /// What the gateway measures of every randomised request, by the arm that was assigned.
 const COMPARED: [BuiltIn; 4] = [BuiltIn::Errors, BuiltIn::Fallbacks, BuiltIn::Latency, BuiltIn::FirstByte];
 
-pub(super) fn experiment(route: &str, view: &View<'_>, metrics: &[&str]) -> Option<Experiment> {
+pub(super) fn experiment(route: &str, view: &View<'_>, metrics: &[&str], measured: &[Metric]) -> Option<Experiment> {
+    let ship = guard::gates(view, "ship", measured);
     let primary = view.text("primary").and_then(|name| metric(view, "primary", name, metrics));
     let guards: Vec<_> = view.named("guards").iter().map(|(name, guard)| guarded(name, guard, metrics)).collect();
     let (start, stop) = (moment(view, "start"), moment(view, "stop"));
@@ -35,7 +38,8 @@ pub(super) fn experiment(route: &str, view: &View<'_>, metrics: &[&str]) -> Opti
     if guards.iter().any(|(guard, _)| Some(*guard) == primary) {
         view.error("guards", "the primary metric is among them", "it decides by itself, so it needs no guard");
     }
-    Some(Experiment { name: view.text("name").unwrap_or(route).to_owned(), primary: primary?, guards, settings })
+    let name = view.text("name").unwrap_or(route).to_owned();
+    Some(Experiment { name, primary: primary?, guards, ship: ship?, settings })
 }
 
 /// A moment that may be left out (inner) and may be mistaken (outer).

@@ -109,16 +109,16 @@ fn test(view: &View<'_>, condition: &Condition, metrics: &[Metric]) -> Option<Te
     }
 }
 
-/// The conditions of a stage.
-pub(super) fn gates(view: &View<'_>, metrics: &[Metric]) -> Option<Vec<Condition>> {
-    super::all(view.items("pass").into_iter().map(|node| {
-        let condition = condition(view, "pass", node, metrics)?;
+/// A list of conditions that must hold: of a stage, or for shipping.
+pub(super) fn gates(view: &View<'_>, key: &str, metrics: &[Metric]) -> Option<Vec<Condition>> {
+    super::all(view.items(key).into_iter().map(|node| {
+        let condition = condition(view, key, node, metrics)?;
         let figure = condition.figure();
         let has_test = figure.is_none_or(|figure| {
             figure.confidence.is_none() || matches!(figure.statistic, Statistic::Rate | Statistic::Mean)
         });
         if !has_test {
-            view.error_at(&node.origin, "pass", "`at` with a statistic that has no test", "rates and means have one");
+            view.error_at(&node.origin, key, "`at` with a statistic that has no test", "rates and means have one");
         }
         has_test.then_some(condition)
     }))
@@ -126,21 +126,20 @@ pub(super) fn gates(view: &View<'_>, metrics: &[Metric]) -> Option<Vec<Condition
 
 fn condition(view: &View<'_>, key: &str, node: &Node, metrics: &[Metric]) -> Option<Condition> {
     let text = node.as_text()?;
-    let report = |mistake: Mistake| view.error_at(&within(node, &mistake), key, mistake.found, mistake.help);
+    let refuse = |mistake: Mistake| -> Option<Condition> {
+        view.error_at(&within(node, &mistake), key, mistake.found, mistake.help);
+        None
+    };
     let asks = match guard::parse(text) {
-        Err(mistake) => return none(report(mistake)),
+        Err(mistake) => return refuse(mistake),
         Ok(Expression::BreakerOpen) => Asks::BreakerOpen,
         Ok(Expression::QualityGateShut) => Asks::QualityGateShut,
         Ok(Expression::Comparison(comparison)) => match figure(&comparison, metrics) {
             Ok(figure) => Asks::Figure(figure),
-            Err(mistake) => return none(report(mistake)),
+            Err(mistake) => return refuse(mistake),
         },
     };
     Some(Condition { text: text.into(), asks })
-}
-
-fn none<T>((): ()) -> Option<T> {
-    None
 }
 
 /// The place of a mistake within a string, if the string is written as it is read.

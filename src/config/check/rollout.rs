@@ -72,7 +72,7 @@ fn stage(number: usize, view: &View<'_>, metrics: &[Metric]) -> Option<(Stage, V
     if !fits {
         view.error("name", format!("found {name:?}"), format!("a name has 1 to {MAX_STAGE_NAME} visible characters"));
     }
-    let gates = guard::gates(view, metrics);
+    let gates = guard::gates(view, "pass", metrics);
     let deadline = view.duration("deadline");
     let (hold, settle) = (view.duration("hold")?, view.duration("settle")?);
     if deadline.is_some_and(|deadline| deadline < hold.max(settle)) {

@@ -51,7 +51,7 @@ pub(super) fn route(
     let pin = view.optional_table("pin").map(|view| pin(name, &view, names, conditions));
     let quality_gate = view.optional_table("quality_gate").map(|view| quality_gate(&view, &names.metrics));
     let experiment = view.optional_table("experiment");
-    let experiment = experiment.map(|view| experiment::experiment(name, &view, &names.metrics));
+    let experiment = experiment.map(|view| experiment::experiment(name, &view, &names.metrics, metrics));
     let values = view.optional_table("values").map(|view| values(&view));
     let fallback = fallback_of(&view.table("fallback"));
     matches::ask_for_replay(view, matches.as_ref());

@@ -257,7 +257,12 @@ const EXPERIMENT: &[Key] = &[
     Key::new("start", TEXT, "Phases that ended before this do not count: `2026-11-20T08:00:00Z`."),
     Key::new("stop", TEXT, "Phases that began after this do not count; then the report stays as it is."),
     Key::new("guards", Kind::Named(EXPERIMENT_GUARD), "By metric: what must not become worse."),
-    Key::later("ship", "Conditions for shipping."),
+    Key::new(
+        "ship",
+        Kind::List(&TEXT),
+        "What else must hold to ship: `quality > control * 1.15 at 95%`, `error_rate < 1%`; as in `pass`.",
+    )
+    .or("[]"),
 ];
 
 const EXPERIMENT_GUARD: &[Key] = &[

@@ -150,7 +150,10 @@ fn experiments() {
             "its end before its start",
             "primary = \"latency\"\nstart = \"2026-11-20T08:00:00Z\"\nstop = \"2026-11-20T07:00:00Z\"\n",
         ),
-        ("conditions for shipping", "primary = \"latency\"\nship = [\"error_rate < 1%\"]\n"),
+        (
+            "conditions for shipping",
+            "primary = \"latency\"\nship = [\"error_rate < one\", \"latency.p95 < 1s at 95%\"]\n",
+        ),
     ];
     insta::assert_snapshot!(messages(&rows, |lines| format!("{BACKENDS}{ROUTE}[routes.r.experiment]\n{lines}")));
 }

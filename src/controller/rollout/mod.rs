@@ -30,8 +30,8 @@ use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
 use crate::store::Attached;
 use kept::{ARMS, Kept, Known};
-pub use route::GuardView;
 use route::with_place;
+pub use route::{GuardView, found};
 use traffic::Tracked;
 pub use view::{STATE_UNKNOWN, View};
 
@@ -307,13 +307,11 @@ impl Walker {
         let entries = kept::entries(name, &outcome.effects, &snapshot.config().hash);
         let raises = is.raises(&was);
         supervised.known.put(outcome.rollout, entries, raises);
-        if raises {
-            if let Err(why) = self.store(name).await {
-                if let Some(supervised) = self.routes.get_mut(name) {
-                    supervised.known.take_back();
-                }
-                return Err(why);
+        if raises && let Err(why) = self.store(name).await {
+            if let Some(supervised) = self.routes.get_mut(name) {
+                supervised.known.take_back();
             }
+            return Err(why);
         }
         if is_touched {
             self.live.expose(Exposures::from([(Arc::clone(name), is)]));

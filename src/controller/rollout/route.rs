@@ -2,14 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::{MetricRef, kind, parts};
+use crate::clock;
+use crate::config::model::{Condition, MetricRef, kind, parts};
 use crate::domain::Arm;
 use crate::domain::breaker::{Millis, View as Breaker};
 use crate::domain::evidence::RouteEvidence;
 use crate::domain::guard::{Action, Finding, Metrics, Parts};
 use crate::domain::metric::Kind;
 use crate::domain::quality;
-use crate::domain::rollout::{Observed, Place, Rollout, Watched};
+use crate::domain::rollout::{Memory, Observed, Place, Rollout, Watched};
 use crate::live::Snapshot;
 
 /// A guard as people see it.
@@ -64,6 +65,20 @@ pub(super) fn with_place<T>(
         error_budget: route.rollout.error_budget,
         breaker_open: matches!(health.breaker, Breaker::Refuse | Breaker::ProbeDue),
         gate_shut: snapshot.routes[index].gate() != quality::Position::Open,
+    })
+}
+
+/// What is found of a condition for shipping: with a confidence over these phases, otherwise in the present one.
+#[must_use]
+pub fn found(
+    snapshot: &Snapshot,
+    index: usize,
+    evidence: &RouteEvidence,
+    phases: &[u32],
+    asked: &Condition,
+) -> Finding {
+    with_place(snapshot, index, evidence, clock::now_millis(), |place| {
+        Memory::default().condition(place, asked, phases)
     })
 }
 

@@ -1,9 +1,10 @@
 //! From the verdicts of all metrics to what to do.
 
 use super::judge::Judge;
-use super::report::{Decision, Finding, MetricReport, Severity, State, Verdict, state};
+use super::report::{Condition, Decision, Finding, MetricReport, Severity, State, Verdict, state};
 use super::words::duration;
 use super::{ARMS, Question, Role, Settings};
+use crate::domain::guard;
 
 impl Judge<'_> {
     /// What to do, in words, and what is waited for.
@@ -38,6 +39,7 @@ impl Judge<'_> {
             .filter(|metric| metric.role != "exploratory")
             .filter(|metric| matches!(metric.verdict, Verdict::Undecided | Verdict::Unknown))
             .map(|metric| format!("{}: {}", metric.name, metric.words))
+            .chain(unmet(question.conditions))
             .chain(early)
             .collect();
         if open.is_empty() && worse.is_empty() {
@@ -66,4 +68,20 @@ impl Judge<'_> {
         }
         waiting
     }
+}
+
+/// The conditions for shipping that do not hold, with their figures.
+fn unmet(conditions: &[Condition]) -> impl Iterator<Item = String> + '_ {
+    conditions.iter().filter_map(|Condition { condition, finding }| {
+        let words = match finding.verdict {
+            guard::Verdict::Holds => return None,
+            guard::Verdict::Fails => "not so",
+            guard::Verdict::NotEnoughData => "too little data to tell",
+        };
+        let figures = match (finding.found, finding.limit) {
+            (Some(found), Some(limit)) => format!(" ({found:.4} against {limit:.4})"),
+            (Some(_) | None, _) => String::new(),
+        };
+        Some(format!("{condition}: {words}{figures}"))
+    })
 }

@@ -22,7 +22,7 @@ use super::metric::{Better, Kind};
 use super::phase::Phase;
 use super::series::Seconds;
 pub use combine::{Comparison, Shortfall, compare};
-pub use report::Report;
+pub use report::{Condition, Report};
 
 /// How an experiment is judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +121,8 @@ pub struct Question<'a> {
     pub settings: &'a Settings,
     /// Its metrics.
     pub metrics: &'a [Metric],
+    /// What else must hold to ship the candidate, and what is found of it.
+    pub conditions: &'a [Condition],
     /// The phase that the route is in now.
     pub current: Option<Phase>,
     /// Now.

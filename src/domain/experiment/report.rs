@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::evidence::{CellKey, Measured, RouteEvidence, Stratum};
+use super::super::guard;
 use super::super::metric::BuiltIn;
 use super::super::series::Seconds;
 use super::super::statistics::Interval;
@@ -48,10 +49,23 @@ pub struct Report {
     pub strata: Vec<StratumReport>,
     /// Each metric.
     pub metrics: Vec<MetricReport>,
+    /// What else must hold to ship the candidate.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
     /// What makes the comparison doubtful, or is worth knowing; the gravest first.
     pub findings: Vec<Finding>,
     /// What more data would show; absent without traffic or a comparison to go by.
     pub plan: Option<Plan>,
+}
+
+/// A condition of the file for shipping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ExperimentCondition")]
+pub struct Condition {
+    /// As the file says it.
+    pub condition: String,
+    /// What is found: with `at` over all phases that count, otherwise in the present one.
+    pub finding: guard::Finding,
 }
 
 /// Where an experiment stands in time.
@@ -356,6 +370,7 @@ pub(super) fn assemble(
         candidate,
         strata: counted.iter().map(|of| stratum_report(of, question)).collect(),
         metrics: parts.metrics,
+        conditions: question.conditions.to_vec(),
         findings: parts.findings,
         plan: parts.plan,
     }

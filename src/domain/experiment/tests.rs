@@ -95,8 +95,19 @@ fn evidence(runs: &[Run]) -> RouteEvidence {
 }
 
 fn asked(evidence: &RouteEvidence, settings: &Settings, metrics: &[Metric]) -> Report {
-    let question =
-        Question { route: "answers", name: "trial", settings, metrics, current: Some(Phase(1)), now: 20 * DAY };
+    asked_with(evidence, settings, metrics, &[])
+}
+
+fn asked_with(evidence: &RouteEvidence, settings: &Settings, metrics: &[Metric], conditions: &[Condition]) -> Report {
+    let question = Question {
+        route: "answers",
+        name: "trial",
+        settings,
+        metrics,
+        conditions,
+        current: Some(Phase(1)),
+        now: 20 * DAY,
+    };
     report(evidence, question)
 }
 
@@ -125,6 +136,25 @@ fn a_better_candidate_that_harms_nothing_is_shipped() {
     assert!(report.summary.contains("quality is better: the difference is between 0.0"), "{}", report.summary);
     let plan = report.plan.unwrap();
     assert!(plan.users_always_valid > 2.0 * plan.users_fixed_horizon && (plan.split_penalty - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_condition_of_the_file_that_does_not_hold_is_waited_for() {
+    let evidence = evidence(&[Run { score: [0.7, 0.75], ..Run::default() }]);
+    let condition = |verdict, found| Condition {
+        condition: "quality > control * 1.15 at 95%".to_owned(),
+        finding: crate::domain::guard::Finding { verdict, found, limit: Some(0.8), samples: 900.0 },
+    };
+    use crate::domain::guard::Verdict as Found;
+    for (verdict, words) in
+        [(Found::Fails, "not so (0.7500"), (Found::NotEnoughData, "too little data to tell (0.7500")]
+    {
+        let report = asked_with(&evidence, &Settings::default(), &three(), &[condition(verdict, Some(0.75))]);
+        assert_eq!(report.decision, Decision::Wait);
+        assert!(report.waiting_for[0].contains(words), "{:?}", report.waiting_for);
+    }
+    let report = asked_with(&evidence, &Settings::default(), &three(), &[condition(Found::Holds, Some(0.9))]);
+    assert_eq!((report.decision, report.conditions.len()), (Decision::Ship, 1));
 }
 
 #[test]

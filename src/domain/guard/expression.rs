@@ -378,7 +378,7 @@ impl<'a> Scanner<'a> {
             .char_indices()
             .find(|(place, next)| {
                 let joins = *next == '-' && rest[place + 1..].starts_with(|after: char| after.is_ascii_alphabetic());
-                !is_part(*next) && !(joins && *place > 0)
+                !(is_part(*next) || joins && *place > 0)
             })
             .map_or(rest.len(), |(place, _)| place);
         &rest[..end]

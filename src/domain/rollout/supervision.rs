@@ -121,15 +121,21 @@ impl Memory {
         judged(&guard.condition.asks, figures, min_samples, place.breaker_open, place.gate_shut)
     }
 
+    /// A condition by itself: with a confidence over these phases, otherwise in the present one.
+    pub fn condition(&mut self, place: &Place<'_>, asked: &Condition, phases: &[u32]) -> Finding {
+        self.judge(place, asked, phases, 1.0)
+    }
+
     /// Gates look at the whole stage, once it has settled.
     fn gate(&mut self, place: &Place<'_>, gate: &Condition, rollout: &Rollout, hours: f64) -> Finding {
-        if place.settling {
-            return Finding::UNKNOWN;
-        }
+        if place.settling { Finding::UNKNOWN } else { self.judge(place, gate, &rollout.phases, hours) }
+    }
+
+    fn judge(&mut self, place: &Place<'_>, gate: &Condition, phases: &[u32], hours: f64) -> Finding {
         let look = place.look();
         if let Some((figure, confidence)) = gate.figure().and_then(|figure| Some((figure, figure.confidence?))) {
             let level = Level { alpha: 1.0 - confidence, margin: None };
-            return look.test(figure, &rollout.phases, level, known(&mut self.tests, &gate.text));
+            return look.test(figure, phases, level, known(&mut self.tests, &gate.text));
         }
         let figures = |figure: &_| look.tally(figure).figures(figure, hours, hours < 1.0, None);
         judged(&gate.asks, figures, GATE_SAMPLES, place.breaker_open, place.gate_shut)
