@@ -252,8 +252,8 @@ impl Tally {
                         whole * candidate.requests / control.requests
                     })
                     .sum();
-                let scale = if statistic == Statistic::Count { 1.0 } else { self.scale };
-                if statistic == Statistic::PerHour { sum * scale / hours } else { sum * scale }
+                let time = if statistic == Statistic::PerHour { hours } else { 1.0 };
+                if statistic == Statistic::Count { sum } else { sum * self.scale / time }
             }
             Statistic::PerUser | Statistic::P50 | Statistic::P95 | Statistic::P99 => {
                 return self.reading(statistic, Arm::Control, hours);

@@ -192,7 +192,7 @@ impl Whole {
 /// users are in now. S is less [`Tracker::centres`] times D, so that little is lost where a ratio hardly varies.
 type Row = [f64; 5];
 
-/// How long the trails above and below the line are, the candidate's first.
+/// How long the trails of both arms are, above the line and below it.
 type Lengths = [[u64; 2]; 2];
 
 /// Remembers the last look, so that the next one costs what has changed, not what there is.
