@@ -59,7 +59,7 @@ impl RouteRollout {
         format!("{}{stage}, {} % of users{copies}", self.state(), self.view.percent)
     }
 
-    /// The win rate of the candidate with its interval, and of how many pairs; `None` before the first pair of which one was better.
+    /// The win rate of the candidate with its interval, and of how many pairs; `None` before the first that is no tie.
     pub(super) fn win_rate(&self) -> Option<String> {
         let rate = self.pairs.win_rate()?;
         let [low, rate, high] = [rate.low, rate.rate, rate.high].map(|share| share * 100.0);
@@ -92,11 +92,14 @@ impl RouteRollout {
         if place(self) == place(before) {
             return None;
         }
-        let reason = self.view.by.as_ref().map_or_else(String::new, |by| format!("; {}", by.reason));
-        let gates = self.view.report.gates.iter().filter_map(|(text, finding)| {
-            Some(format!(" ({text}: {:.4} against {:.4})", finding.found?, finding.limit?))
-        });
-        Some(format!("Rollout of {}: {}{reason}{}.", self.view.route, self.standing(), gates.collect::<String>()))
+        let reason = self.view.by.as_ref().map_or("", |by| &*by.reason);
+        let gates =
+            self.view.report.gates.iter().filter_map(|(text, finding)| {
+                Some(format!("{text}: {:.4} against {:.4}", finding.found?, finding.limit?))
+            });
+        let gates = gates.collect::<Vec<_>>().join(", ");
+        let gates = if gates.is_empty() { gates } else { format!(" ({gates})") };
+        Some(format!("Rollout of {}: {}.\n      Why: {reason}{gates}.", self.view.route, self.standing()))
     }
 }
 
@@ -126,7 +129,10 @@ pub(super) mod tests {
             "by": { "actor": "plan", "reason": "stage first users has passed", "at": 0 },
             "report": {
                 "waits": [{ "what": "active for 2 s of 6 s", "about": 4 }],
-                "gates": [["quality > control", finding("holds", 0.9301, 0.7502)]]
+                "gates": [
+                    ["quality > control", finding("holds", 0.9301, 0.7502)],
+                    ["relevance > control", finding("holds", 0.92, 0.74)]
+                ]
             }
         }));
         let why = "guard quality (quality < 0.7): 0.6812 against 0.7000, from 132 values";
@@ -163,14 +169,14 @@ pub(super) mod tests {
         assert_eq!(before.standing(), "running, stage shadow (1 of 4), 0 % of users, copies of 50 % of requests");
         assert_eq!(
             better.move_since(&before).unwrap(),
-            "Rollout of better: running, stage half (3 of 4), 50 % of users; stage first users has passed \
-             (quality > control: 0.9301 against 0.7502)."
+            "Rollout of better: running, stage half (3 of 4), 50 % of users.\n      Why: stage first users has \
+             passed (quality > control: 0.9301 against 0.7502, relevance > control: 0.9200 against 0.7400)."
         );
         let before = RouteRollout { view: view(json!({ "route": "worse" })), ..worse.clone() };
         assert_eq!(
             worse.move_since(&before).unwrap(),
-            "Rollout of worse: rolled back, 0 % of users; guard quality (quality < 0.7): 0.6812 against 0.7000, from \
-             132 values."
+            "Rollout of worse: rolled back, 0 % of users.\n      Why: guard quality (quality < 0.7): 0.6812 \
+             against 0.7000, from 132 values."
         );
     }
 }

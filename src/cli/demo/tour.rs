@@ -174,9 +174,9 @@ fn taken_back(before: &State, after: &State) -> String {
 fn stood(before: &State, after: &State, route: &str) -> String {
     let [served, all] = served(before, after, route);
     let Some(rollout) = after.rollout(route) else { return format!("Route {route} is not in the file any more.") };
-    let why = rollout.view.why.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+    let why = rollout.view.why.as_ref().map_or_else(String::new, |why| format!("\n         Why: {why}."));
     format!(
-        "Rollout of {route}: {}{why}.\n         The candidate served {served} of {all} requests.",
+        "Rollout of {route}: {}.{why}\n         The candidate served {served} of {all} requests.",
         rollout.standing()
     )
 }
