@@ -1,5 +1,7 @@
 //! `pointsman rollout`: where a rollout stands, and the verbs that move it.
 
+mod stages;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,14 +19,14 @@ use crate::domain::rollout::spelled;
 /// Arguments of `rollout`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `show`, or what to do: start, pause, resume, approve, promote, jump, step_back, rollback, restart, disable,
+    /// `show`, `report` (each stage so far, and what ended it), or what to do: start, pause, resume, approve, promote, jump, step_back, rollback, restart, disable,
     /// enable.
     pub verb: String,
     /// The route.
     pub route: String,
     /// The stage, for `jump`.
     pub stage: Option<String>,
-    /// Why; it stands in the history. Needed for everything but `show` and a dry run.
+    /// Why; it stands in the history. Needed for everything but `show`, `report` and a dry run.
     #[arg(long)]
     pub reason: Option<String>,
     /// Only tell what would happen.
@@ -54,6 +56,15 @@ struct Told {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = format!("/api/v1/routes/{}/rollout", utf8_percent_encode(&args.route, NON_ALPHANUMERIC));
     let client = args.admin.client()?;
+    if args.verb == "report" {
+        let stretches = stages::of(&client, &args.route)?;
+        if args.json {
+            output::write_json(&serde_json::to_value(&stretches)?)?;
+        } else {
+            output::write(&stages::shown(&stretches))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let (answer, result): (Value, Option<String>) = if args.verb == "show" {
         (client.get(&path)?, None)
     } else {

@@ -60,11 +60,16 @@ impl Kind {
     #[must_use]
     pub fn read(self, text: &str) -> Option<f64> {
         let text = text.trim();
-        match (self, text.to_ascii_lowercase().as_str()) {
-            (Self::Occurrence, "true" | "yes" | "hit") => Some(1.0),
-            (Self::Occurrence, "false" | "no" | "miss") => Some(0.0),
-            _ => self.accept(text.parse().ok()?),
+        if self == Self::Occurrence {
+            let is_one_of = |words: [&str; 3]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+            if is_one_of(["true", "yes", "hit"]) {
+                return Some(1.0);
+            }
+            if is_one_of(["false", "no", "miss"]) {
+                return Some(0.0);
+            }
         }
+        self.accept(text.parse().ok()?)
     }
 
     /// A JSON value as this kind takes it: numbers, numbers in strings, and for an occurrence `true` and

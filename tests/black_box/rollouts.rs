@@ -217,6 +217,9 @@ fn commands_are_checked_and_versions_hold() {
     let told = pointsman(&gateway, "deploy", &["rollout", "rollback", "all", "--reason", "by hand"]);
     let text = String::from_utf8(told.stdout).unwrap();
     assert!(text.starts_with("all: rolled_back, stage half (2 of 3), 0 % of users"), "{text}");
+    let told = pointsman(&gateway, "board", &["rollout", "report", "all"]);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(text.contains("half") && text.contains("rolled_back") && text.contains("half: by hand"), "{text}");
     let told = pointsman(&gateway, "board", &["rollout", "show", "all"]);
     assert!(String::from_utf8(told.stdout).unwrap().contains("why       by hand"));
 }

@@ -31,4 +31,6 @@ pub use step::{Described, Effect, Event, MAX_ELAPSED, Observed, Outcome, Transit
 pub use supervision::{Memory, Place, Seen};
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

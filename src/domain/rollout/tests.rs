@@ -507,6 +507,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// Against what a rollout may never do, whatever happens in whatever order.
+    /// Commands also against a model that is nothing but a table; every step passes through the store's text, as a
+    /// crash and a restart would.
     #[test]
     fn whatever_happens_the_promises_hold(happenings in proptest::collection::vec(happening(), 1..60)) {
         let Plan::Staged(mut stages) = usual() else { unreachable!() };
@@ -517,7 +519,15 @@ proptest! {
             let (was_latched, was) = (drive.rollout.is_rolled_back(), drive.rollout.clone());
             match &happening {
                 Happening::Say(word) => {
+                    let expected = reference::after(was.state.as_str(), was.state.stage(), was.disabled, word);
                     let reply = drive.say(word);
+                    let told = match &reply {
+                        Reply::Refused(_) => "refused",
+                        Reply::Already => "already",
+                        Reply::Done => drive.rollout.state.as_str(),
+                    };
+                    let stage = drive.rollout.state.stage();
+                    prop_assert_eq!((told, stage, drive.rollout.disabled), expected, "{} in {:?}", word, was.state);
                     let again = drive.say(word);
                     prop_assert!(reply != Reply::Done || *word == "restart" || again != Reply::Done
                         || matches!(*word, "promote" | "step_back" | "approve"), "{word} twice");
