@@ -87,6 +87,12 @@ impl Sketch {
         Self { counts, total }
     }
 
+    /// How many values are counted beyond a place.
+    #[must_use]
+    pub fn above(&self, Place(place): Place) -> u64 {
+        self.counts.iter().skip(usize::from(place) + 1).map(|count| u64::from(*count)).sum()
+    }
+
     /// How many values.
     #[must_use]
     pub const fn count(&self) -> u64 {

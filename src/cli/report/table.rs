@@ -113,10 +113,27 @@ fn quantiles(report: &Report) -> String {
             })
         })
         .collect();
+    let slow = report.metrics.iter().filter_map(|metric| Some((metric, metric.slower.as_ref()?)));
+    let slow = slow.map(|(metric, found)| {
+        let share = |share: f64| format!("{:.2} %", share * 100.0);
+        let range = found
+            .difference
+            .always_valid
+            .map(|range| format!("; at every look {} to {}", share(range.lower), share(range.upper)));
+        let than = amount(metric, Some(found.than));
+        format!(
+            "slower than {than} ({}): control {}, candidate {}{}\n",
+            plain(&metric.name),
+            share(found.control),
+            share(found.candidate),
+            range.unwrap_or_default()
+        )
+    });
+    let slow: String = slow.collect();
     if rows.is_empty() {
-        return String::new();
+        return slow;
     }
-    format!("\n{}", output::table(&["quantile", "control", "candidate", "difference", "at one look"], rows))
+    format!("\n{}{slow}", output::table(&["quantile", "control", "candidate", "difference", "at one look"], rows))
 }
 
 /// Without what could move a terminal's cursor.

@@ -34,6 +34,8 @@ fn metric(name: &str, role: &str, better: &str, found: Verdict, words: &str) -> 
         clusters: [600.0, 580.0],
         strata: [1, 0],
         quantiles: Vec::new(),
+        slower: None,
+        by_request: None,
     }
 }
 

@@ -15,7 +15,7 @@ use super::combine::{Comparison, Shortfall};
 use super::health::Users;
 use super::report::{Difference, MetricReport, Range, Verdict};
 use super::words::{duration, figure, percent};
-use super::{Counted, Margin, Metric, Role, Settings, Shares, quantiles};
+use super::{Counted, Margin, Metric, Role, Settings, Shares, beside, quantiles};
 
 /// Beyond so many times the data there is no point in waiting.
 const MOST_GROWTH: f64 = 1e4;
@@ -62,6 +62,8 @@ impl Judge<'_> {
         report.clusters = comparison.clusters;
         report.strata = [comparison.strata, comparison.strata_left_out];
         report.quantiles = quantiles::of(evidence, counted, metric, self.settings.alpha);
+        report.slower = beside::slower(evidence, counted, metric, self.settings);
+        report.by_request = beside::by_request(evidence, counted, metric, self.settings.alpha);
         let Some(difference) = comparison.difference() else {
             report.words = unknown(Shortfall::NotNumeric);
             return report;
@@ -295,6 +297,8 @@ fn blank(metric: &Metric) -> MetricReport {
         clusters: [0.0; 2],
         strata: [0; 2],
         quantiles: Vec::new(),
+        slower: None,
+        by_request: None,
     }
 }
 

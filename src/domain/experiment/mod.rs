@@ -6,6 +6,7 @@
 //!
 //! Within a phase evidence has no times: a phase counts as a whole if it was in use between `start` and `stop`.
 
+mod beside;
 mod combine;
 mod decide;
 mod health;

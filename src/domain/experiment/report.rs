@@ -190,6 +190,44 @@ pub struct MetricReport {
     pub strata: [usize; 2],
     /// Of times: quantiles.
     pub quantiles: Vec<QuantileReport>,
+    /// Of times: the share of slow requests.
+    #[serde(default)]
+    pub slower: Option<Slower>,
+    /// What tools say that take each request for another user's; decides nothing.
+    #[serde(default)]
+    pub by_request: Option<ByRequest>,
+}
+
+/// The share of requests that took longer than 95 % of control's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ExperimentSlower")]
+pub struct Slower {
+    /// Than how long, in the metric's unit.
+    pub than: f64,
+    /// Control's share.
+    pub control: f64,
+    /// The candidate's.
+    pub candidate: f64,
+    /// The candidate's less control's; by users.
+    pub difference: Difference,
+}
+
+/// A test of single requests at one look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ExperimentByRequest")]
+pub struct ByRequest {
+    /// `chi_square`, `fisher` where few were expected, or `welch`.
+    pub test: String,
+    /// Two-sided.
+    pub p: Option<f64>,
+    /// Of the difference: Newcombe's for shares, Student's for means.
+    pub interval: Option<Range>,
+    /// `cohen_h` or `cohen_d`.
+    pub effect: String,
+    /// How large the difference is beside the spread of single requests.
+    pub effect_size: Option<f64>,
+    /// The stratum that it is of, the largest: `PHASE/STRATUM`.
+    pub stratum: String,
 }
 
 /// A margin.

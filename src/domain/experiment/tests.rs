@@ -130,7 +130,14 @@ fn a_better_candidate_that_harms_nothing_is_shipped() {
     assert!(always.lower < fixed.lower && fixed.upper < always.upper, "looking all the time costs");
     assert!((quality.relative.unwrap().value - 0.05 / 0.7).abs() < 0.01);
     assert_eq!(named(&report, "errors").verdict, Verdict::NoWorse);
-    assert_eq!(named(&report, "latency").quantiles.len(), 3);
+    let latency = named(&report, "latency");
+    assert_eq!(latency.quantiles.len(), 3);
+    let slow = latency.slower.as_ref().unwrap();
+    assert!((slow.control - 0.05).abs() < 0.01 && slow.difference.always_valid.is_some(), "{slow:?}");
+    let (score, errors) = (quality.by_request.as_ref().unwrap(), named(&report, "errors").by_request.clone().unwrap());
+    assert_eq!((score.test.as_str(), score.effect.as_str()), ("welch", "cohen_d"));
+    assert!(score.p.unwrap() < 1e-6 && score.effect_size.unwrap() > 0.0, "{score:?}");
+    assert!(matches!(errors.test.as_str(), "chi_square" | "fisher") && errors.p.unwrap() > 0.001, "{errors:?}");
     assert!((report.control.users + report.candidate.users - 4_000.0).abs() < 0.5 && report.control.requests > 9_000.0);
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     assert!(report.summary.contains("quality is better: the difference is between 0.0"), "{}", report.summary);
