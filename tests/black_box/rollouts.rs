@@ -131,6 +131,13 @@ fn a_rollback_is_at_once_and_outlives_restart_edit_and_force() {
         answer.text().contains("route all was rolled back").then_some(())
     });
     assert_eq!(served(&gateway, 20), (0, 20));
+    gateway.kill();
+    gateway.start_again();
+    eventually("the latch of the name that is gone", || {
+        let answer = ask(&gateway, "board", "GET", "/api/v1/routes/all/rollout", "");
+        let found: Value = serde_json::from_slice(&answer.body).ok()?;
+        (found["vanished"] == true && found["state"] == "rolled_back").then_some(())
+    });
     gateway.rewrite(&setup(&control, &candidate, "rollout.percent = 100"));
     eventually("the old name", || (get(&gateway, "/api/v1/routes")["routes"][0]["name"] == "all").then_some(()));
     await_state(&gateway, "rolled_back -");

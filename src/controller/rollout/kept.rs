@@ -8,7 +8,7 @@ use serde_json::json;
 use super::STORE_TIMEOUT;
 use crate::clock;
 use crate::domain::rollout::{Effect, Ground, Plan, Rollout};
-use crate::store::{Attached, Entry, Failure, StateChange, Store as _};
+use crate::store::{Attached, Entry, Failure, State, StateChange, Store as _};
 
 /// The part of the ground that names the arms.
 pub(super) const ARMS: &str = "arms";
@@ -18,6 +18,13 @@ const MAX_WAITING: usize = 256;
 /// The store, as far as rollouts use it.
 pub(super) struct Kept {
     store: Arc<Attached>,
+}
+
+/// A rollout that was rolled back, and under which name.
+pub(super) struct Latch {
+    pub(super) route: String,
+    pub(super) rollout: Rollout,
+    pub(super) version: u64,
 }
 
 /// What is known of one rollout.
@@ -138,14 +145,18 @@ impl Kept {
         is_named: impl Fn(&str) -> bool,
     ) -> Result<Option<String>, String> {
         let Some(arms) = ground.get(ARMS) else { return Ok(None) };
+        let mut latched = self.latched(|other| other == name || is_named(other)).await?.into_iter();
+        Ok(latched.find(|latch| latch.rollout.ground.get(ARMS) == Some(arms)).map(|latch| latch.route))
+    }
+
+    /// Rollouts that were rolled back, of routes that the file does not name. States that are none are left out.
+    pub(super) async fn latched(&self, is_named: impl Fn(&str) -> bool) -> Result<Vec<Latch>, String> {
         let states = bounded(self.store.states()).await.map_err(|failure| failure.to_string())?;
-        let is_it = |text: &str| {
-            let read = Rollout::of_text(text).ok().filter(Rollout::is_rolled_back);
-            read.is_some_and(|rollout| rollout.ground.get(ARMS) == Some(arms))
+        let latch = |(route, state): (Box<str>, State)| {
+            let rollout = Rollout::of_text(&state.text).ok().filter(Rollout::is_rolled_back)?;
+            Some(Latch { route: route.into(), rollout, version: state.version })
         };
-        let found =
-            states.into_iter().find(|(other, state)| **other != *name && !is_named(other) && is_it(&state.text));
-        Ok(found.map(|(other, _)| other.into()))
+        Ok(states.into_iter().filter(|(route, _)| !is_named(route)).filter_map(latch).collect())
     }
 
     /// Writes a rollout and what the history says of it.

@@ -22,9 +22,10 @@ use crate::config::phase;
 use crate::domain::Arm;
 use crate::domain::breaker::Millis;
 use crate::domain::evidence::RouteEvidence;
+use crate::domain::percent::Percent;
 use crate::domain::rollout::{
-    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Memory, Observed, Outcome, Plan, Reply, Rollout, Verb,
-    catastrophe, check_reason, concerns, step,
+    Command, Effect, Event, Exposure, Ground, MAX_ELAPSED, Memory, Observed, Outcome, Plan, Reply, Report, Rollout,
+    Verb, catastrophe, check_reason, concerns, step,
 };
 use crate::live::exposures::is_supervised;
 use crate::live::{Exposures, Live, Snapshot};
@@ -110,8 +111,10 @@ impl Rollouts {
         let rollouts = Self { views: Arc::clone(&views), asks };
         let kept = Kept::new(store);
         let routes = HashMap::new();
-        let (looked_at, store_rests) = (clock::now_millis(), 0);
-        (rollouts, Walker { live, kept, windows, evidence, views, asked, routes, looked_at, store_rests, tell })
+        let (looked_at, store_rests, knows_latches) = (clock::now_millis(), 0, false);
+        let walker =
+            Walker { live, kept, windows, evidence, views, asked, routes, looked_at, store_rests, knows_latches, tell };
+        (rollouts, walker)
     }
 
     /// Rollouts that nobody walks.
@@ -165,6 +168,8 @@ pub struct Walker {
     looked_at: Millis,
     /// Until when the store is left alone.
     store_rests: Millis,
+    /// Whether the latches of routes that the file names no more were read.
+    knows_latches: bool,
     tell: Tell,
 }
 
@@ -225,7 +230,7 @@ impl Walker {
             }
         }
         if is_due {
-            self.publish_vanished(&snapshot);
+            self.show_vanished(&snapshot).await;
         }
     }
 
@@ -478,11 +483,24 @@ impl Walker {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(name), view);
     }
 
-    /// Marks what the file names no more. Its latch is kept.
-    fn publish_vanished(&self, snapshot: &Snapshot) {
+    /// Shows what the file names no more: its latch is kept, also when an earlier process saw it last.
+    async fn show_vanished(&mut self, snapshot: &Snapshot) {
+        let is_named = |name: &str| snapshot.route_named(name).is_some();
+        if !self.knows_latches
+            && clock::now_millis() >= self.store_rests
+            && let Ok(latched) = self.kept.latched(is_named).await
+        {
+            self.knows_latches = true;
+            for kept::Latch { route, rollout, version } in latched {
+                // Whose plan is gone has no stages to tell of.
+                let plan = Plan::Fixed(Percent::ZERO);
+                let view = View::of(&route, &rollout, &plan, version, Vec::new(), Report::default(), true);
+                self.show(&Arc::from(route), view);
+            }
+        }
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, view) in views.iter_mut() {
-            view.vanished = snapshot.route_named(name).is_none();
+            view.vanished = !is_named(name);
         }
     }
 }

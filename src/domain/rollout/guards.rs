@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::command::{self, hold, stage_before};
-use super::plan::Plan;
+use super::command::{hold, stage_before};
 use super::state::{Clock, Standing, State};
 use super::step::{Effect, MAX_ELAPSED, Observed, Walk};
 use crate::domain::guard::{Action, Finding, Verdict};
@@ -170,14 +169,4 @@ fn halved(walk: &Walk<'_>, at: Standing, why: &str) -> State {
 pub(super) fn roll_back(walk: &mut Walk<'_>, actor: &str, why: &str) {
     let stage = walk.rollout.state.stage().unwrap_or(0);
     walk.go("rolled_back", State::RolledBack { stage, why: why.to_owned() }, actor, why, Vec::new());
-}
-
-/// Begins anew because the file says another word.
-pub(super) fn restart(walk: &mut Walk<'_>, why: &str) {
-    let _done = command::restart(walk, "file", why);
-}
-
-/// Whether the file owns the percentage.
-pub(super) const fn is_fixed(plan: &Plan) -> bool {
-    matches!(plan, Plan::Fixed(_))
 }

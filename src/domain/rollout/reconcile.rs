@@ -3,7 +3,7 @@
 //! It goes on where its past is unchanged, and is held where it is not. A latch outlives every edit but
 //! another `run`.
 
-use super::guards::{is_fixed, restart};
+use super::command;
 use super::plan::Plan;
 use super::state::{Ground, Rollout, Standing, State};
 use super::step::Walk;
@@ -14,9 +14,9 @@ const FILE: &str = "file";
 pub(super) fn with_file(walk: &mut Walk<'_>, ground: &Ground) {
     if another_run(walk) {
         walk.rollout.ground.clone_from(ground);
-        walk.rollout.staged = !is_fixed(walk.plan);
+        walk.rollout.staged = true;
         let word = walk.plan.stages().and_then(|plan| plan.run.as_deref()).unwrap_or_default();
-        restart(walk, &format!("run = {word:?}"));
+        let _always_done = command::restart(walk, FILE, &format!("run = {word:?}"));
         return;
     }
     another_owner(walk);
@@ -32,7 +32,7 @@ fn another_run(walk: &Walk<'_>) -> bool {
 
 /// The file took the percentage over, or gave it away.
 fn another_owner(walk: &mut Walk<'_>) {
-    let staged = !is_fixed(walk.plan);
+    let staged = walk.plan.stages().is_some();
     if walk.rollout.staged == staged {
         return;
     }
@@ -81,7 +81,7 @@ fn another_ground(walk: &mut Walk<'_>, ground: &Ground) {
         return;
     }
     walk.rollout.clocks.clear();
-    let at = match (&walk.rollout.state, is_fixed(walk.plan)) {
+    let at = match (&walk.rollout.state, walk.plan.stages().is_none()) {
         // The file owns the percentage, and says what it says.
         (_, true) => return,
         (State::Running(at) | State::AwaitingApproval(at) | State::Watching(at), false) => *at,
