@@ -6,14 +6,15 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri};
-use hyper::body::Incoming;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, response};
 
-use super::connection::Connection;
+use super::connection::{Connection, HeadError, Message};
 use super::problem::Problem;
 use super::timer::Timer;
 use super::upload::{SharedUpload, UploadBody, UploadError};
@@ -62,11 +63,11 @@ pub(crate) enum ClientFault {
     Gone,
 }
 
-/// What is to be sent; taken apart when it is sent for the last time.
+/// What is to be sent, perhaps twice.
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
+    pub(crate) target: PathAndQuery,
+    pub(crate) fields: HeaderMap,
     pub(crate) body: Sending,
 }
 
@@ -74,15 +75,15 @@ pub(crate) struct Outgoing {
 pub(crate) enum Sending {
     /// The client's own, as it comes, if there is one.
     Original(Option<SharedUpload>),
-    /// One that was made of it; boxed, since few have it and every future has the room.
-    Rewritten(Box<Bytes>),
+    /// One that was made of it.
+    Rewritten(Bytes),
 }
 
 impl Sending {
-    fn next_body(&self, now: Instant) -> UploadBody {
+    fn next_body(&self, now: Instant) -> Option<UploadBody> {
         match self {
-            Self::Original(upload) => upload.as_ref().map_or(UploadBody::EMPTY, |upload| upload.next_body(now)),
-            Self::Rewritten(bytes) => UploadBody::whole(bytes.clone()),
+            Self::Original(upload) => upload.as_ref().map(|upload| upload.next_body(now)),
+            Self::Rewritten(bytes) => Some(UploadBody::whole(bytes.clone())),
         }
     }
 
@@ -97,7 +98,7 @@ impl Sending {
 
 /// The head of an answer, with the connection that its body comes on.
 pub(crate) struct Answer {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) head: response::Parts,
     pub(crate) connection: Connection,
 }
 
@@ -112,24 +113,24 @@ pub(crate) struct Try<'a> {
 impl Try<'_> {
     /// Sends the request `now`, on a pooled connection if there is one, and waits for the head of the
     /// answer. One that was never written goes out again on a fresh connection.
-    pub(crate) async fn send(&self, outgoing: Outgoing, now: Instant, timer: &mut Timer) -> Result<Answer, SendError> {
+    pub(crate) async fn send(&self, outgoing: &Outgoing, now: Instant, timer: &mut Timer) -> Result<Answer, SendError> {
         let Some(connection) = self.worker.pool().take(self.address.id, now) else {
             return Ok(Box::pin(self.send_fresh(outgoing, timer)).await?);
         };
         match self.exchange(connection, outgoing, now, timer).await {
             Ok(answer) => Ok(answer),
-            Err(Broken::Unsent(outgoing)) => Ok(Box::pin(self.send_fresh(*outgoing, timer)).await?),
-            Err(Broken::Failed(Failure::Backend(Cause::Reset, Problem::Reset))) => Err(SendError::Stale),
+            Err(Broken::Unsent) => Ok(Box::pin(self.send_fresh(outgoing, timer)).await?),
+            Err(Broken::Silent) => Err(SendError::Stale),
             Err(Broken::Failed(failure)) => Err(SendError::Failed(failure)),
         }
     }
 
     /// Sends the request on a fresh connection and waits for the head of the answer.
-    pub(crate) async fn send_fresh(&self, outgoing: Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
+    pub(crate) async fn send_fresh(&self, outgoing: &Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
         let connection = self.connect(timer).await?;
         self.exchange(connection, outgoing, clock::now(), timer).await.map_err(|broken| match broken {
             Broken::Failed(failure) => failure,
-            Broken::Unsent(_) => RESET,
+            Broken::Unsent | Broken::Silent => RESET,
         })
     }
 
@@ -142,28 +143,23 @@ impl Try<'_> {
             Some(Err(ConnectError::Tls(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Tls)),
             Some(Ok(stream)) => stream,
         };
-        Connection::over(stream, self.address.id, self.backend.keepalive)
-            .await
-            .map_err(|_| Failure::Backend(Cause::Connect, Problem::Connect))
+        let buffer = Rc::clone(self.worker.read_buffer());
+        Ok(Connection::over(stream, buffer, self.address.id, self.backend.keepalive))
     }
 
     async fn exchange(
         &self,
-        mut connection: Connection,
-        outgoing: Outgoing,
+        connection: Connection,
+        outgoing: &Outgoing,
         sent_at: Instant,
         timer: &mut Timer,
     ) -> Result<Answer, Broken> {
-        let Outgoing { method, uri, headers, body } = outgoing;
-        let mut request = Request::new(body.next_body(sent_at));
+        let Outgoing { method, target, fields, body } = outgoing;
         let upload = body.upload();
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        let mut answer = pin!(connection.send(request));
+        connection.begin(Message { method, target: target.as_str(), fields, body: body.next_body(sent_at) });
         let wait = Wait { timeouts: self.backend.timeouts, sent_at, deadline: self.deadline };
         let answered = poll_fn(|cx| {
-            if let Poll::Ready(answered) = connection.poll_for(cx, |cx| answer.as_mut().poll(cx)) {
+            if let Poll::Ready(answered) = connection.poll_head(cx) {
                 return Poll::Ready(Ok(answered));
             }
             loop {
@@ -180,18 +176,13 @@ impl Try<'_> {
         .await
         .map_err(Broken::Failed)?;
         match answered {
-            Ok(response) => Ok(Answer { response, connection }),
-            Err(mut error) => Err(match (upload.and_then(SharedUpload::failure), error.take_message()) {
+            Ok(head) => Ok(Answer { head, connection }),
+            Err(error) => Err(match (upload.and_then(SharedUpload::failure), error) {
                 (Some(fault), _) => Broken::Failed(Failure::Client(fault.into())),
-                (None, Some(unsent)) => {
-                    let (parts, _) = unsent.into_parts();
-                    let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-                    Broken::Unsent(Box::new(Outgoing { method, uri, headers, body }))
-                }
-                (None, None) if error.error().is_parse() => {
-                    Broken::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer))
-                }
-                (None, None) => Broken::Failed(RESET),
+                (None, HeadError::Unsent) => Broken::Unsent,
+                (None, HeadError::Silent) => Broken::Silent,
+                (None, HeadError::Malformed) => Broken::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer)),
+                (None, HeadError::Cut | HeadError::Body) => Broken::Failed(RESET),
             }),
         }
     }
@@ -203,8 +194,10 @@ impl Try<'_> {
 
 /// Why a sending on one connection gave no answer.
 enum Broken {
-    /// The connection was closed before anything was written; here is the request again.
-    Unsent(Box<Outgoing>),
+    /// The connection was closed before anything was written.
+    Unsent,
+    /// It was closed without a word.
+    Silent,
     /// It failed.
     Failed(Failure),
 }

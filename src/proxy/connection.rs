@@ -1,219 +1,491 @@
 //! One HTTP/1.1 connection to an upstream, polled by the exchange that uses it.
 //!
-//! hyper's connection is a future that somebody must poll. A task of its own would cost every request two
-//! switches and two wake-ups each way, so the exchange polls it, then the body of the answer, and nobody
-//! while it lies in the pool. A task is made only for what outlives the answer: an upload, a tunnel.
+//! It has no task of its own: the exchange writes and reads on it, then the body of the answer does, and nobody
+//! while it lies in the pool. A task is made only for what outlives the answer: the rest of an upload.
 //!
-//! Invariant: whatever happens on a connection while it is not polled reaches who uses it, and while
-//! nobody does it is remembered until the connection is looked at.
+//! Invariant: one request at a time. A connection is used again only if the request has left whole, the answer has
+//! come whole, and nothing came behind it.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use atomic_waker::AtomicWaker;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, response};
+use http_body::{Body as _, Frame};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 use super::upload::UploadBody;
 use crate::config::model::Keepalive;
 use crate::upstream;
+use crate::upstream::http1::{self, Decoded, Decoder, Framing, MAX_HEAD_BYTES, Malformed};
 
-/// Idle keep-alive connections read at most this much ahead.
-const UPSTREAM_BUFFER_BYTES: usize = 256 * 1024;
+/// How much is read at once, at most.
+const READ_BYTES: usize = 64 * 1_024;
+
+/// What was read is copied up to this size, so that a slow reader holds no more than it has to. Beyond, the buffer
+/// itself is passed on.
+const COPIED_BYTES: usize = 16 * 1_024;
+
+/// How much of an upload waits for the socket before more is asked for.
+const MAX_QUEUED_BYTES: usize = 64 * 1_024;
+
+/// How many pieces are written at once, at most.
+const MAX_SLICES: usize = 16;
+
+/// A head that was longer than this leaves no buffer behind.
+const KEPT_HEAD_BYTES: usize = 4 * 1_024;
+
+/// How many informational answers may come before the answer.
+const MAX_INFORMATIONAL: u8 = 16;
+
+/// What one worker reads into: connections take turns, since reading never waits with it.
+#[derive(Default)]
+pub(crate) struct ReadBuffer(RefCell<BytesMut>);
+
+impl ReadBuffer {
+    /// Reads once.
+    fn poll_read(&self, stream: &mut upstream::Connection, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut buffer = self.0.borrow_mut();
+        buffer.clear();
+        buffer.reserve(READ_BYTES);
+        let read = ready!(pin!(stream.read_buf(&mut *buffer)).poll(cx))?;
+        Poll::Ready(Ok(if read <= COPIED_BYTES {
+            Bytes::copy_from_slice(&buffer[..read])
+        } else {
+            buffer.split().freeze()
+        }))
+    }
+}
 
 /// See the module.
 pub(crate) struct Connection {
-    sender: SendRequest<UploadBody>,
-    /// Carries the bytes; `None` once the connection is closed, or has a task of its own.
-    driver: Option<Driver>,
-    relay: Arc<Relay>,
-    /// What `driver` is polled with: the same for as long as the connection lasts.
-    waker: Waker,
-    /// Whether the last look may have brought more than was taken.
-    ahead: bool,
+    wire: Rc<RefCell<Wire>>,
     /// Whose it is; see [`upstream::Address::id`].
     pub(crate) address: u64,
     pub(crate) keepalive: Keepalive,
 }
 
-/// Boxed, since hyper does not name the future of a connection that can be upgraded.
-type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>>>>;
+/// What is to be sent.
+pub(crate) struct Message<'a> {
+    pub(crate) method: &'a Method,
+    /// As it stands on the wire.
+    pub(crate) target: &'a str,
+    pub(crate) fields: &'a HeaderMap,
+    /// `None` for a request without a body.
+    pub(crate) body: Option<UploadBody>,
+}
 
-/// What comes of a sending: the head of the answer, or an error that has the request if it was never written.
-type Sent = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>;
+/// Why there is no head of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadError {
+    /// Nothing of the request was written.
+    Unsent,
+    /// The connection was closed without a word.
+    Silent,
+    /// It was closed in the middle of a head.
+    Cut,
+    /// What came is no answer.
+    Malformed,
+    /// The request's body failed.
+    Body,
+}
+
+/// Why the body of an answer breaks off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Broken;
 
 impl Connection {
     /// HTTP/1.1 over this byte stream.
-    pub(crate) async fn over(stream: upstream::Connection, address: u64, keepalive: Keepalive) -> hyper::Result<Self> {
-        let io = TokioIo::new(stream);
-        let (sender, connection) = Builder::new().max_buf_size(UPSTREAM_BUFFER_BYTES).handshake(io).await?;
-        let relay = Arc::new(Relay::default());
-        let waker = Waker::from(Arc::clone(&relay));
-        let driver: Driver = Box::pin(connection.with_upgrades());
-        Ok(Self { sender, driver: Some(driver), relay, waker, ahead: false, address, keepalive })
+    pub(crate) fn over(
+        stream: upstream::Connection,
+        buffer: Rc<ReadBuffer>,
+        address: u64,
+        keepalive: Keepalive,
+    ) -> Self {
+        let wire = Wire {
+            stream,
+            buffer,
+            head: BytesMut::new(),
+            pieces: VecDeque::new(),
+            queued: 0,
+            upload: None,
+            unflushed: false,
+            wrote: false,
+            cannot_send: None,
+            input: Bytes::new(),
+            partial: BytesMut::new(),
+            method: Method::GET,
+            informational: 0,
+            decoder: Decoder::over(),
+            reusable: true,
+            pumped: false,
+            reader: None,
+        };
+        Self { wire: Rc::new(RefCell::new(wire)), address, keepalive }
     }
 
-    /// Gives it a request. The future resolves only while the connection is polled.
-    pub(crate) fn send(&mut self, request: Request<UploadBody>) -> impl Future<Output = Sent> + use<> {
-        self.sender.try_send_request(request)
+    /// Begins a request. It leaves while the connection is polled.
+    pub(crate) fn begin(&self, message: Message<'_>) {
+        self.wire.borrow_mut().begin(message);
     }
 
-    /// Lets the connection go on, then asks for what is to come of it; where the first piece of a body
-    /// may have come together with the head, the other way round.
-    ///
-    /// Both wake each other through hyper's channels all the time. That must not wake the task, which is
-    /// running; it is woken afterwards if there is nothing yet and something was left to do.
-    pub(crate) fn poll_for<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.relay.set(State::Polled);
-        let mut polled = Poll::Pending;
-        if std::mem::take(&mut self.ahead) {
-            polled = wanted(&mut Context::from_waker(&self.waker));
-        }
-        if polled.is_pending() {
-            self.poll_driver();
-            polled = wanted(&mut Context::from_waker(&self.waker));
-            self.ahead = polled.is_ready();
-        }
-        if polled.is_pending() {
-            self.relay.user.register(cx.waker());
-        }
-        if self.relay.swap(State::Awaited) == State::Stirred as u8 && polled.is_pending() {
-            cx.waker().wake_by_ref();
-        }
-        polled
+    /// Sends, and waits for the head of the answer.
+    pub(crate) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, HeadError>> {
+        self.wire.borrow_mut().poll_head(cx)
     }
 
-    fn poll_driver(&mut self) {
-        let Some(driver) = &mut self.driver else { return };
-        if driver.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready() {
-            // How a connection ends is known from the exchange on it.
-            self.driver = None;
-        }
+    /// The next piece of the answer's body, or its trailers, while what is left of the request is sent.
+    pub(crate) fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.wire.borrow_mut().poll_piece(cx)
+    }
+
+    /// Whether the body of the answer has come whole.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.wire.borrow().decoder.is_over()
+    }
+
+    /// How many bytes of the answer's body are still to come, where that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.wire.borrow().decoder.left()
     }
 
     /// Whether it can take another request.
     pub(crate) fn is_ready(&self) -> bool {
-        self.driver.is_some() && self.sender.is_ready()
+        self.wire.borrow().is_ready()
     }
 
-    /// Nobody uses it any more: from now on it is not polled.
-    pub(crate) fn rest(&mut self) {
-        self.relay.set(State::Polled);
-        self.ahead = false;
-        // It may belong to a client that is gone, whose task's memory it would keep.
-        drop(self.relay.user.take());
+    /// Whether a resting connection can still be used: nothing may have come, not even its end. Nothing is asked
+    /// of the system unless something has happened; and whoever used it last is not woken any more.
+    pub(crate) fn is_usable(&self) -> bool {
+        let mut wire = self.wire.borrow_mut();
+        let Wire { stream, buffer, .. } = &mut *wire;
+        buffer.poll_read(stream, &mut Context::from_waker(Waker::noop())).is_pending() && wire.is_ready()
     }
 
-    /// Whether a resting connection can still be used. Only one on which something has happened is looked at.
-    pub(crate) fn is_usable(&mut self) -> bool {
-        if self.relay.swap(State::Polled) == State::Stirred as u8 {
-            self.poll_driver();
+    /// From now on the request goes on by itself, until it has left. The answer is still to be polled.
+    pub(crate) fn detach(&self) {
+        self.wire.borrow_mut().pumped = true;
+        tokio::task::spawn_local(pump(Rc::clone(&self.wire)));
+    }
+
+    /// Lets what was handed over leave, for at most this long, unless it goes on by itself already.
+    pub(crate) fn linger(self, bound: Duration) {
+        if self.wire.borrow().pumped {
+            return;
         }
-        self.is_ready()
+        tokio::task::spawn_local(tokio::time::timeout(bound, pump(self.wire)));
     }
 
-    /// From now on it goes on by itself, until it ends.
-    pub(crate) fn detach(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            tokio::task::spawn_local(driver);
-        }
-    }
-
-    /// Lets it go on by itself for at most this long: what was handed over may not have left yet.
-    pub(crate) fn linger(mut self, bound: Duration) {
-        if let Some(driver) = self.driver.take() {
-            tokio::task::spawn_local(tokio::time::timeout(bound, driver));
-        }
+    /// The stream itself, with what was read ahead, for another protocol. `None` while a request is on its way.
+    pub(crate) fn into_stream(self) -> Option<(upstream::Connection, Bytes)> {
+        let wire = Rc::into_inner(self.wire)?.into_inner();
+        wire.has_sent().then_some((wire.stream, wire.input))
     }
 }
 
-/// Wakes the task that uses the connection, if one has to be woken.
-#[derive(Default)]
-struct Relay {
-    user: AtomicWaker,
-    /// A [`State`].
-    state: AtomicU8,
+/// Sends what is left of a request.
+async fn pump(wire: Rc<RefCell<Wire>>) {
+    std::future::poll_fn(|cx| {
+        let mut wire = wire.borrow_mut();
+        let sent = ready!(wire.poll_send(cx));
+        if sent == Err(SendError::Body)
+            && let Some(reader) = wire.reader.take()
+        {
+            // The answer to half a request is not waited for.
+            reader.wake();
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
-/// Who has to hear of what happens on a connection.
-#[derive(Clone, Copy, Default)]
-enum State {
-    /// The task that uses it.
-    #[default]
-    Awaited,
-    /// Nobody: it is being polled, or rests.
-    Polled,
-    /// The same, and something has happened.
-    Stirred,
+/// Why the request did not leave whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SendError {
+    /// The other side takes nothing more. It may have answered.
+    Io,
+    /// The body failed, and the request with it.
+    Body,
 }
 
-impl Relay {
-    fn set(&self, state: State) {
-        self.state.store(state as u8, Ordering::Release);
-    }
-
-    fn swap(&self, state: State) -> u8 {
-        self.state.swap(state as u8, Ordering::AcqRel)
-    }
+/// What is still to come of a request's body.
+struct Upload {
+    body: Pin<Box<UploadBody>>,
+    /// How many bytes; `None` in chunks.
+    left: Option<u64>,
 }
 
-impl Wake for Relay {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+/// The connection itself.
+struct Wire {
+    stream: upstream::Connection,
+    buffer: Rc<ReadBuffer>,
+    /// The head of the present request, and framing, as far as it has not left.
+    head: BytesMut,
+    /// Pieces of its body that have not left.
+    pieces: VecDeque<Bytes>,
+    /// Bytes of its body that have been queued since nothing waited.
+    queued: usize,
+    upload: Option<Upload>,
+    unflushed: bool,
+    /// Whether anything of the present request has left.
+    wrote: bool,
+    /// Why the request will never leave whole.
+    cannot_send: Option<SendError>,
+    /// Read, and not taken.
+    input: Bytes,
+    /// The beginning of a head.
+    partial: BytesMut,
+    method: Method,
+    informational: u8,
+    decoder: Decoder,
+    /// Whether another request may follow, as far as the answer tells.
+    reusable: bool,
+    /// Whether the request has a task of its own.
+    pumped: bool,
+    /// Who waits for the answer while it has.
+    reader: Option<Waker>,
+}
+
+impl Wire {
+    fn begin(&mut self, Message { method, target, fields, body }: Message<'_>) {
+        let framing = match &body {
+            None => Framing::None,
+            Some(body) if body.is_end_stream() => Framing::Length(0),
+            Some(body) => body.size_hint().exact().map_or(Framing::Chunked, Framing::Length),
+        };
+        http1::encode_head(&mut self.head, method, target, fields, framing);
+        let left = match framing {
+            Framing::None | Framing::Length(0) => None,
+            Framing::Length(left) => Some(Some(left)),
+            Framing::Chunked => Some(None),
+        };
+        self.upload = body.zip(left).map(|(body, left)| Upload { body: Box::pin(body), left });
+        self.method.clone_from(method);
+        self.wrote = false;
+        self.informational = 0;
+        self.decoder = Decoder::over();
+        self.reusable = false;
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        let (polled, stirred, awaited) = (State::Polled as u8, State::Stirred as u8, State::Awaited as u8);
-        match self.state.compare_exchange(polled, stirred, Ordering::AcqRel, Ordering::Acquire) {
-            Err(state) if state == awaited => self.user.wake(),
-            Ok(_) | Err(_) => {}
+    fn has_sent(&self) -> bool {
+        self.head.is_empty()
+            && self.pieces.is_empty()
+            && self.upload.is_none()
+            && !self.unflushed
+            && self.cannot_send.is_none()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.reusable && self.decoder.is_over() && self.input.is_empty() && self.has_sent() && !self.pumped
+    }
+
+    /// Ready once the request has left.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if let Some(error) = self.cannot_send {
+            return Poll::Ready(Err(error));
+        }
+        let sent = ready!(self.poll_send_all(cx));
+        if let Err(error) = sent {
+            self.cannot_send = Some(error);
+            self.upload = None;
+            self.pieces.clear();
+            self.head.clear();
+        }
+        Poll::Ready(sent)
+    }
+
+    fn poll_send_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        loop {
+            self.take_pieces(cx)?;
+            if self.head.is_empty() && self.pieces.is_empty() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(|_| SendError::Io)?;
+                    self.unflushed = false;
+                }
+                if self.head.capacity() > KEPT_HEAD_BYTES {
+                    self.head = BytesMut::new();
+                }
+                return if self.upload.is_some() { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
+            let written = ready!(self.poll_write(cx)).map_err(|_| SendError::Io)?;
+            if written == 0 {
+                return Poll::Ready(Err(SendError::Io));
+            }
+            self.wrote = true;
+            self.unflushed = true;
+            self.advance(written);
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicUsize;
+    /// Asks the body for more, while there is room for it.
+    fn take_pieces(&mut self, cx: &mut Context<'_>) -> Result<(), SendError> {
+        while let Some(upload) = self.upload.as_mut().filter(|_| self.queued < MAX_QUEUED_BYTES) {
+            let Poll::Ready(frame) = upload.body.as_mut().poll_frame(cx) else { return Ok(()) };
+            let ended = match frame.transpose().map_err(|_| SendError::Body)?.map(Frame::into_data) {
+                None => Some(None),
+                Some(Err(frame)) => Some(frame.into_trailers().ok()),
+                Some(Ok(piece)) => {
+                    let is_last = upload.body.is_end_stream();
+                    self.queue(piece)?;
+                    is_last.then_some(None)
+                }
+            };
+            if let Some(trailers) = ended {
+                self.end_upload(trailers)?;
+            }
+        }
+        Ok(())
+    }
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
+    fn queue(&mut self, piece: Bytes) -> Result<(), SendError> {
+        // An empty chunk would be the last.
+        let Some(upload) = self.upload.as_mut().filter(|_| !piece.is_empty()) else { return Ok(()) };
+        self.queued += piece.len();
+        if let Some(left) = &mut upload.left {
+            *left = left.checked_sub(piece.len() as u64).ok_or(SendError::Body)?;
+            self.pieces.push_back(piece);
+        } else {
+            let mut line = BytesMut::new();
+            http1::encode_chunk_size(&mut line, piece.len());
+            self.pieces.extend([line.freeze(), piece, Bytes::from_static(b"\r\n")]);
+        }
+        Ok(())
+    }
 
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+    fn end_upload(&mut self, trailers: Option<HeaderMap>) -> Result<(), SendError> {
+        match (self.upload.take().map(|upload| upload.left), trailers) {
+            (Some(Some(left)), _) if left > 0 => return Err(SendError::Body),
+            (Some(None), Some(trailers)) => {
+                let mut end = BytesMut::new();
+                http1::encode_trailers(&mut end, &trailers);
+                self.pieces.push_back(end.freeze());
+            }
+            (Some(None), None) => self.pieces.push_back(Bytes::from_static(http1::LAST_CHUNK)),
+            (Some(Some(_)) | None, _) => {}
+        }
+        Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { stream, head, pieces, .. } = self;
+        if pieces.is_empty() {
+            return Pin::new(stream).poll_write(cx, head);
+        }
+        let all = std::iter::once(&head[..]).chain(pieces.iter().map(|piece| &piece[..]));
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(all.filter(|piece| !piece.is_empty())) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        Pin::new(stream).poll_write_vectored(cx, &slices[..count])
+    }
+
+    /// Forgets what has left.
+    fn advance(&mut self, mut written: usize) {
+        let of_head = written.min(self.head.len());
+        if of_head == self.head.len() {
+            // Keeps its room for the next one.
+            self.head.clear();
+        } else {
+            self.head.advance(of_head);
+        }
+        written -= of_head;
+        while let Some(first) = self.pieces.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                return;
+            }
+            written -= first.len();
+            self.pieces.pop_front();
+        }
+        self.queued = 0;
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, HeadError>> {
+        match self.poll_send(cx) {
+            Poll::Ready(Err(SendError::Body)) => return Poll::Ready(Err(HeadError::Body)),
+            Poll::Ready(Err(SendError::Io)) if !self.wrote => return Poll::Ready(Err(HeadError::Unsent)),
+            // It may have answered before it took everything.
+            Poll::Ready(Err(SendError::Io) | Ok(())) | Poll::Pending => {}
+        }
+        loop {
+            if !self.input.is_empty()
+                && let Some(head) = self.take_head().map_err(|Malformed| HeadError::Malformed)?
+            {
+                return Poll::Ready(Ok(head));
+            }
+            let read = ready!(self.buffer.poll_read(&mut self.stream, cx)).unwrap_or_default();
+            if read.is_empty() {
+                return Poll::Ready(Err(if self.partial.is_empty() { HeadError::Silent } else { HeadError::Cut }));
+            }
+            self.input = if self.partial.is_empty() {
+                read
+            } else {
+                self.partial.extend_from_slice(&read);
+                self.partial.split().freeze()
+            };
         }
     }
 
-    #[test]
-    fn who_is_woken() {
-        let count = Arc::new(Count::default());
-        let user = Waker::from(Arc::clone(&count));
-        let woken = || count.0.load(Ordering::Relaxed);
-        let relay = Arc::new(Relay::default());
-        let waker = Waker::from(Arc::clone(&relay));
-        relay.user.register(&user);
-        relay.set(State::Polled);
-        waker.wake_by_ref();
-        waker.wake_by_ref();
-        assert_eq!(woken(), 0, "who polls need not be woken");
-        assert_eq!(relay.swap(State::Awaited), State::Stirred as u8);
-        waker.wake_by_ref();
-        assert_eq!(woken(), 1);
-        relay.user.register(&user);
-        relay.set(State::Polled);
-        assert_eq!(relay.swap(State::Awaited), State::Polled as u8);
-        waker.wake();
-        assert_eq!(woken(), 2);
+    /// The head of the answer, if it has come whole. Informational ones before it are left out.
+    fn take_head(&mut self) -> Result<Option<response::Parts>, Malformed> {
+        while let Some((head, length)) = http1::parse_head(&self.input, &self.method)? {
+            self.input.advance(length);
+            if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Some(self.accept(head)));
+            }
+            self.informational += 1;
+            if self.informational > MAX_INFORMATIONAL {
+                return Err(Malformed);
+            }
+        }
+        if self.input.len() > MAX_HEAD_BYTES {
+            return Err(Malformed);
+        }
+        self.partial.extend_from_slice(&std::mem::take(&mut self.input));
+        Ok(None)
+    }
+
+    fn accept(&mut self, head: http1::Head) -> response::Parts {
+        self.decoder = head.body;
+        self.reusable = head.keep_alive && head.status != StatusCode::SWITCHING_PROTOCOLS;
+        let (mut parts, ()) = response::Response::new(()).into_parts();
+        parts.status = head.status;
+        parts.version = head.version;
+        parts.headers = head.headers;
+        parts
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.pumped {
+            self.reader = Some(cx.waker().clone());
+            if self.cannot_send == Some(SendError::Body) {
+                return Poll::Ready(Some(Err(Broken)));
+            }
+        } else if !self.has_sent()
+            && let Poll::Ready(Err(SendError::Body)) = self.poll_send(cx)
+        {
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        loop {
+            match self.decoder.decode(&mut self.input) {
+                Ok(Decoded::Piece(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::End) => return Poll::Ready(None),
+                Ok(Decoded::More) => {}
+                Err(Malformed) => return Poll::Ready(Some(Err(Broken))),
+            }
+            match ready!(self.buffer.poll_read(&mut self.stream, cx)) {
+                Ok(read) if !read.is_empty() => self.input = read,
+                Ok(_) if self.decoder.close().is_ok() => return Poll::Ready(None),
+                Ok(_) | Err(_) => return Poll::Ready(Some(Err(Broken))),
+            }
+        }
     }
 }

@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version, header};
-use hyper::body::{Body as _, Incoming};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version, header, response};
 use hyper::upgrade::OnUpgrade;
 
 use super::attempt::{Answer, ClientFault, Failure, Outgoing, RESET, SendError, Sending, Try};
+use super::connection::Connection;
 use super::headers::{self, HopWishes, Survey};
 use super::ledger::Ledger;
 use super::pins::{Issued, X_POINTSMAN_PIN};
@@ -188,13 +189,12 @@ impl Exchange {
         };
         let worker = Rc::clone(self.ledger.worker());
         let tried = Try { worker: &worker, backend, address: &address, deadline: self.ledger.deadline() };
-        let sent = match tried.send(outgoing, now, &mut self.timer).await {
+        let sent = match tried.send(&outgoing, now, &mut self.timer).await {
             Ok(answer) => Ok(answer),
             Err(SendError::Failed(failure)) => Err(failure),
-            Err(SendError::Stale) if self.may_send_again() => match self.outgoing(arm, &snapshot, &address.endpoint) {
-                Ok(again) => Box::pin(tried.send_fresh(again, &mut self.timer)).await,
-                Err(failure) => Err(failure),
-            },
+            Err(SendError::Stale) if self.may_send_again() => {
+                Box::pin(tried.send_fresh(&outgoing, &mut self.timer)).await
+            }
             Err(SendError::Stale) => Err(RESET),
         };
         self.now = clock::now();
@@ -212,30 +212,22 @@ impl Exchange {
         self.idempotent && self.upload.as_ref().is_none_or(SharedUpload::can_replay)
     }
 
-    /// The request as this arm's backend gets it. Where a second sending is possible it gets a copy of
-    /// the fields.
+    /// The request as this arm's backend gets it. The fields are copied only where another arm may need them.
     fn outgoing(&mut self, arm: Arm, snapshot: &Snapshot, endpoint: &Endpoint) -> Result<Outgoing, Failure> {
-        let mut headers = match arm {
-            Arm::Control if !self.idempotent => std::mem::take(&mut self.parts.headers),
-            Arm::Control | Arm::Candidate => self.parts.headers.clone(),
+        let mut fields = match arm {
+            Arm::Control => std::mem::take(&mut self.parts.headers),
+            Arm::Candidate => self.parts.headers.clone(),
         };
-        let body = self.rewriting.as_ref().and_then(|rewriting| rewriting.body.as_ref());
-        self.fit_fields(&mut headers, arm, snapshot, (endpoint, body));
-        if body.is_none() && self.upload.is_some() && !headers.contains_key(header::CONTENT_LENGTH) {
-            // Without it hyper sends GET and HEAD without their body.
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        let uri = self.uri_for(arm, endpoint);
-        let uri =
-            uri.ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
+        let body = self.rewriting.as_ref().and_then(|rewriting| rewriting.body.clone());
+        self.fit_fields(&mut fields, arm, snapshot, (endpoint, body.as_ref()));
+        let target = self.target_for(arm, endpoint);
+        let target =
+            target.ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
         if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
             upload.keep_no_more();
         }
-        let body = match body {
-            Some(body) => Sending::Rewritten(Box::new(body.clone())),
-            None => Sending::Original(self.upload.clone()),
-        };
-        Ok(Outgoing { method: self.parts.method.clone(), uri, headers, body })
+        let body = body.map_or_else(|| Sending::Original(self.upload.clone()), Sending::Rewritten);
+        Ok(Outgoing { method: self.parts.method.clone(), target, fields, body })
     }
 
     /// Makes the fields fit an arm's backend.
@@ -263,7 +255,7 @@ impl Exchange {
     }
 
     /// The target as an arm's backend gets it.
-    fn uri_for(&self, arm: Arm, endpoint: &Endpoint) -> Option<Uri> {
+    fn target_for(&self, arm: Arm, endpoint: &Endpoint) -> Option<PathAndQuery> {
         let route = self.ledger.route();
         let matched = route.matches().map_or("", |rule| &rule.path);
         match route.rewrite(arm).and_then(|rewrite| rewrite.path.as_deref()) {
@@ -287,7 +279,7 @@ impl Exchange {
             headers.remove(framing);
         }
         headers.insert(headers::X_POINTSMAN_SHADOW, HeaderValue::from_static("1"));
-        let uri = self.uri_for(Arm::Candidate, &address.endpoint)?;
+        let uri = Uri::from(self.target_for(Arm::Candidate, &address.endpoint)?);
         let facts = self.rewriting.as_ref().map(|rewriting| rewriting.facts.clone()).unwrap_or_default();
         Some(Box::new(CopyRequest { address, method: self.parts.method.clone(), uri, headers, facts }))
     }
@@ -296,9 +288,9 @@ impl Exchange {
     fn inspect(&mut self, mut answer: Answer, arm: Arm, snapshot: &Snapshot) -> Tried {
         let now = self.now;
         let backend = self.ledger.backend(arm);
-        let status = answer.response.status();
-        let values = respond::measure(snapshot.meters.of(arm), answer.response.headers());
-        let version = answer.response.version();
+        let status = answer.head.status;
+        let values = respond::measure(snapshot.meters.of(arm), &answer.head.headers);
+        let version = answer.head.version;
         let outcome = if status == StatusCode::TOO_MANY_REQUESTS {
             Outcome::TooMany
         } else if backend.failure_status.contains(&status) {
@@ -308,18 +300,18 @@ impl Exchange {
         };
         if outcome != Outcome::Success
             && let Some(wait) =
-                respond::retry_after(answer.response.headers(), outcome == Outcome::TooMany, clock::timestamp())
+                respond::retry_after(&answer.head.headers, outcome == Outcome::TooMany, clock::timestamp())
         {
             let index = self.ledger.arms().backend(arm);
             snapshot.backends[index].state.throttle(clock::millis(now + wait));
         }
         self.ledger.first_byte(now, values);
         let unasked_upgrade = status == StatusCode::SWITCHING_PROTOCOLS && self.upgrade.is_none();
-        if unasked_upgrade || headers::prepare_response(answer.response.headers_mut(), version).is_err() {
+        if unasked_upgrade || headers::prepare_response(&mut answer.head.headers, version).is_err() {
             return Tried::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer));
         }
         // The version is each hop's own (RFC 9110, 6.2): an old backend does not make clients old.
-        *answer.response.version_mut() = Version::HTTP_11;
+        answer.head.version = Version::HTTP_11;
         Tried::Answer(Box::new(answer), outcome)
     }
 
@@ -347,25 +339,22 @@ impl Exchange {
         if let Some(upload) = &self.upload {
             upload.release();
         }
-        let Answer { mut response, mut connection } = answer;
-        self.finish_head(response.status(), response.headers_mut());
-        self.ledger.show_head(response.status(), response.headers());
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            connection.detach();
-            return Ok(self.upgrade(response));
+        let Answer { mut head, connection } = answer;
+        self.finish_head(head.status, &mut head.headers);
+        self.ledger.show_head(head.status, &head.headers);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(self.upgrade(head, connection));
         }
         if self.upload.as_ref().is_some_and(|upload| !upload.progress().finished) {
             // The client may take nothing of the answer before it has sent everything.
             connection.detach();
         }
         let idle = self.ledger.backend(self.ledger.served).timeouts.idle;
-        let (head, incoming) = response.into_parts();
         let deadline = self.ledger.deadline();
         let arm = self.ledger.served;
-        let tap =
-            if incoming.is_end_stream() { None } else { Tap::on(&mut self.ledger, arm, head.status, &head.headers) };
+        let answered = connection.is_answered();
+        let tap = if answered { None } else { Tap::on(&mut self.ledger, arm, head.status, &head.headers) };
         let mut stream = Box::new(Stream {
-            incoming,
             ledger: self.ledger,
             connection: Some(connection),
             upload: self.upload,
@@ -377,24 +366,21 @@ impl Exchange {
             tap,
             broken: None,
         });
-        if stream.incoming.is_end_stream() {
+        if answered {
             stream.complete();
         }
         Ok(Response::from_parts(head, Reply::Stream(stream)))
     }
 
-    fn upgrade(self, mut response: Response<Incoming>) -> Response<Reply> {
-        let upstream = hyper::upgrade::on(&mut response);
-        let protocols = self.wishes.upgrade;
-        let headers = response.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(protocols) = protocols {
-            headers.entry(header::UPGRADE).or_insert(protocols);
+    fn upgrade(self, mut head: response::Parts, connection: Connection) -> Response<Reply> {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocols) = self.wishes.upgrade {
+            head.headers.entry(header::UPGRADE).or_insert(protocols);
         }
-        if let Some(client) = self.upgrade {
+        if let (Some(client), Some(upstream)) = (self.upgrade, connection.into_stream()) {
             tokio::task::spawn_local(tunnel::join(client, upstream, self.ledger));
         }
-        response.map(|_| Reply::Full(None))
+        Response::from_parts(head, Reply::Full(None))
     }
 
     fn settle_fixed(mut self, response: Response<Reply>) -> Response<Reply> {

@@ -19,7 +19,7 @@ struct Idle {
 }
 
 impl Idle {
-    fn is_usable(&mut self, now: Instant) -> bool {
+    fn is_usable(&self, now: Instant) -> bool {
         self.expires > now && self.connection.is_usable()
     }
 }
@@ -29,7 +29,7 @@ impl Pool {
     pub(crate) fn take(&self, address: u64, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&address)?;
-        while let Some(mut candidate) = connections.pop() {
+        while let Some(candidate) = connections.pop() {
             if candidate.is_usable(now) {
                 return Some(candidate.connection);
             }
@@ -38,15 +38,15 @@ impl Pool {
     }
 
     /// Keeps a connection that is ready for another request.
-    pub(crate) fn put(&self, mut connection: Connection, now: Instant) {
+    pub(crate) fn put(&self, connection: Connection, now: Instant) {
         let keepalive = connection.keepalive;
         if keepalive.max_idle == 0 {
             return;
         }
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry(connection.address).or_default();
-        if connections.len() < keepalive.max_idle {
-            connection.rest();
+        // Looked at, it no longer wakes the client that it served.
+        if connections.len() < keepalive.max_idle && connection.is_usable() {
             connections.push(Idle { connection, expires: now + keepalive.idle });
         }
     }
@@ -54,7 +54,7 @@ impl Pool {
     /// Closes what is closed or has lain too long.
     pub(crate) fn reap(&self, now: Instant) {
         self.idle.borrow_mut().retain(|_, connections| {
-            connections.retain_mut(|idle| idle.is_usable(now));
+            connections.retain(|idle| idle.is_usable(now));
             !connections.is_empty()
         });
     }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::connection::Connection;
 use super::ledger::Ledger;
@@ -49,7 +48,6 @@ impl Reply {
 
 /// An upstream's answer under way.
 pub(crate) struct Stream {
-    pub(crate) incoming: Incoming,
     pub(crate) ledger: Box<Ledger>,
     /// Goes back to the pool when the answer has ended.
     pub(crate) connection: Option<Connection>,
@@ -72,12 +70,9 @@ impl Stream {
         if let Some(outcome) = self.broken {
             return Poll::Ready(Some(Err(self.break_off(outcome))));
         }
-        let incoming = &mut self.incoming;
-        let polled = match &mut self.connection {
-            Some(connection) => connection.poll_for(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
-            None => Pin::new(incoming).poll_frame(cx),
-        };
-        match polled {
+        // It is given away once the answer is whole.
+        let Some(connection) = &self.connection else { return Poll::Ready(None) };
+        match connection.poll_piece(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting_since = None;
                 if let Some(data) = frame.data_ref() {
@@ -87,7 +82,7 @@ impl Stream {
                         tap.see(data, &self.ledger);
                     }
                 }
-                if self.incoming.is_end_stream() {
+                if connection.is_answered() {
                     self.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -115,6 +110,16 @@ impl Stream {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => Poll::Ready(Some(Err(self.break_off(Outcome::Timeout)))),
         }
+    }
+
+    /// Whether all of the body was handed on.
+    fn is_over(&self) -> bool {
+        self.connection.as_ref().is_none_or(Connection::is_answered)
+    }
+
+    /// How many bytes are still to come, where that is known.
+    fn left(&self) -> Option<u64> {
+        self.connection.as_ref().map_or(Some(0), Connection::left)
     }
 
     /// The answer is whole: the connection can serve again, and the attempt has ended well.
@@ -167,7 +172,7 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) | Self::Settling(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Stream(stream) => stream.incoming.is_end_stream(),
+            Self::Stream(stream) => stream.is_over(),
         }
     }
 
@@ -176,7 +181,7 @@ impl Body for Reply {
             Self::Full(bytes) | Self::Settling(bytes, _) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Stream(stream) => stream.incoming.size_hint(),
+            Self::Stream(stream) => stream.left().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

@@ -6,19 +6,17 @@
 //! what the client sent, never of what another arm was sent.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use hyper::body::{Body as _, Incoming};
 use serde_json::Value;
 
 use super::attempt::{Answer, ClientFault, Failure};
 use super::attributes::{Asker, Attributes};
-use super::connection::Connection;
+use super::connection::{Broken, Connection};
 use super::document;
 use super::exchange::{Exchange, Tried};
 use super::headers;
@@ -186,7 +184,7 @@ impl Exchange {
     /// the backend's shape.
     pub(super) fn rewrites_answer(&self, arm: Arm, tried: &Tried) -> bool {
         self.rewriting.is_some()
-            && matches!(tried, Tried::Answer(answer, Outcome::Success) if answer.response.status().is_success())
+            && matches!(tried, Tried::Answer(answer, Outcome::Success) if answer.head.status.is_success())
             && self.ledger.route().rewrite(arm).is_some_and(|rewrite| rewrite.answer.is_some())
     }
 
@@ -194,10 +192,10 @@ impl Exchange {
     pub(super) async fn rewrite_answer(&mut self, arm: Arm, tried: Tried) -> Tried {
         let Tried::Answer(mut answer, outcome) = tried else { return tried };
         if self.parts.method == Method::HEAD {
-            strip(answer.response.headers_mut());
+            strip(&mut answer.head.headers);
             return Tried::Answer(answer, outcome);
         }
-        if answer.response.body().is_end_stream() {
+        if answer.connection.is_answered() {
             return Tried::Answer(answer, outcome);
         }
         match self.answer_of(arm, *answer).await {
@@ -211,8 +209,7 @@ impl Exchange {
 
     async fn answer_of(&mut self, arm: Arm, answer: Answer) -> Result<Response<Reply>, Failure> {
         let refused = |problem| Failure::Backend(Cause::Rewrite, problem);
-        let Answer { response, connection } = answer;
-        let (mut head, incoming) = response.into_parts();
+        let Answer { mut head, connection } = answer;
         if is_event_stream(&head.headers) {
             return Err(refused(Problem::RewriteStream));
         }
@@ -222,7 +219,7 @@ impl Exchange {
         }
         // What is read is what the backend said.
         let tap = Tap::on(&mut self.ledger, arm, head.status, &head.headers);
-        let bytes = self.gather_answer(arm, incoming, connection).await?;
+        let bytes = self.gather_answer(arm, connection).await?;
         if let Some(mut tap) = tap {
             tap.see(&bytes, &self.ledger);
             tap.finish(&mut self.ledger);
@@ -234,10 +231,9 @@ impl Exchange {
         Ok(Response::from_parts(head, Reply::full(rewritten)))
     }
 
-    async fn gather_answer(&mut self, arm: Arm, incoming: Incoming, connection: Connection) -> Result<Bytes, Failure> {
+    async fn gather_answer(&mut self, arm: Arm, connection: Connection) -> Result<Bytes, Failure> {
         let limits = &self.ledger.snapshot().config().limits;
         let mut gathering = Gathering {
-            incoming,
             connection,
             bytes: BytesMut::new(),
             limit: limits.rewrite_body,
@@ -334,7 +330,6 @@ impl Drop for Held {
 
 /// An answer on its way into one piece.
 struct Gathering {
-    incoming: Incoming,
     connection: Connection,
     bytes: BytesMut,
     limit: u64,
@@ -346,20 +341,19 @@ impl Gathering {
         let refused = |problem| Failure::Backend(Cause::Rewrite, problem);
         let mut since = clock::now();
         loop {
-            if self.bytes.len() as u64 + self.incoming.size_hint().lower() > self.limit {
+            if self.bytes.len() as u64 + self.connection.left().unwrap_or_default() > self.limit {
                 return Err(refused(Problem::RewriteAnswer));
             }
             let until = deadline.map_or(since + idle, |deadline| deadline.min(since + idle));
-            let Self { incoming, connection, .. } = self;
             let frame = poll_fn(|cx| {
-                if let Poll::Ready(frame) = connection.poll_for(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)) {
+                if let Poll::Ready(frame) = self.connection.poll_piece(cx) {
                     return Poll::Ready(Ok(frame));
                 }
                 timer.poll_until(cx, until).map(|()| Err(Failure::Backend(Cause::Timeout, Problem::Timeout)))
             })
             .await?;
             let Some(frame) = frame else { return Ok(()) };
-            let frame = frame.map_err(|_| super::attempt::RESET)?;
+            let frame = frame.map_err(|Broken| super::attempt::RESET)?;
             since = clock::now();
             let Some(data) = frame.data_ref() else { continue };
             if !self.held.more(data.len() as u64) {

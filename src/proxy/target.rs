@@ -4,13 +4,9 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 /// The target that the upstream sees: origin-form, with the matched prefix replaced and the base path before.
-pub(crate) fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base_path: &str) -> Option<Uri> {
+pub(crate) fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base_path: &str) -> Option<PathAndQuery> {
     if rewrite.is_none() && base_path.is_empty() {
-        if uri.scheme().is_none() {
-            return Some(uri.clone());
-        }
-        let target = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        return Some(Uri::from(target));
+        return Some(uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
     }
     let path = uri.path();
     let rest = match rewrite {
@@ -25,14 +21,14 @@ pub(crate) fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base
     } else {
         "/"
     };
-    PathAndQuery::try_from(format!("{base_path}{prefix}{slash}{rest}{query}")).ok().map(Uri::from)
+    PathAndQuery::try_from(format!("{base_path}{prefix}{slash}{rest}{query}")).ok()
 }
 
 /// The target with another path, the base path before it and the query behind it as it was.
-pub(crate) fn replaced_uri(uri: &Uri, path: &str, base_path: &str) -> Option<Uri> {
+pub(crate) fn replaced_uri(uri: &Uri, path: &str, base_path: &str) -> Option<PathAndQuery> {
     let path = if path == "/" && !base_path.is_empty() { "" } else { path };
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    PathAndQuery::try_from(format!("{base_path}{path}{query}")).ok().map(Uri::from)
+    PathAndQuery::try_from(format!("{base_path}{path}{query}")).ok()
 }
 
 #[cfg(test)]

@@ -422,8 +422,8 @@ pub(crate) struct UploadBody(Content);
 
 /// Where a request body comes from.
 enum Content {
-    /// In one piece, until it is taken; `None` for a request without a body.
-    Whole(Option<Box<Bytes>>),
+    /// In one piece, until it is taken.
+    Whole(Option<Bytes>),
     /// From the client.
     Client(Reading),
 }
@@ -436,11 +436,8 @@ struct Reading {
 }
 
 impl UploadBody {
-    /// The body of a request that has none.
-    pub(crate) const EMPTY: Self = Self(Content::Whole(None));
-
     /// A body of the gateway's own making.
-    pub(crate) const fn whole(bytes: Box<Bytes>) -> Self {
+    pub(crate) const fn whole(bytes: Bytes) -> Self {
         Self(Content::Whole(Some(bytes)))
     }
 }
@@ -451,7 +448,7 @@ impl Body for UploadBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let reading = match &mut self.0 {
-            Content::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(*bytes)))),
+            Content::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Client(reading) => reading,
         };
         let mut upload = reading.upload.0.borrow_mut();
@@ -483,7 +480,7 @@ impl Body for UploadBody {
 
     fn is_end_stream(&self) -> bool {
         let reading = match &self.0 {
-            Content::Whole(bytes) => return bytes.as_ref().is_none_or(|bytes| bytes.is_empty()),
+            Content::Whole(bytes) => return bytes.as_ref().is_none_or(Bytes::is_empty),
             Content::Client(reading) => reading,
         };
         let upload = reading.upload.0.borrow();

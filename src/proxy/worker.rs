@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::attributes::Attributes;
 use super::claims::Tokens;
+use super::connection::ReadBuffer;
 use super::pool::Pool;
 use super::upload::ReplayMemory;
 use crate::events::Intake;
@@ -25,6 +26,7 @@ pub(crate) struct Worker {
     live: Arc<Live>,
     current: RefCell<Current>,
     pool: Pool,
+    read_buffer: Rc<ReadBuffer>,
     tokens: Tokens,
     ring: RefCell<rtrb::Producer<Record>>,
     access: AccessLog,
@@ -58,6 +60,7 @@ impl Worker {
             live: parts.live,
             current,
             pool: Pool::default(),
+            read_buffer: Rc::default(),
             tokens: Tokens::default(),
             ring: RefCell::new(parts.ring),
             access: parts.access,
@@ -84,6 +87,11 @@ impl Worker {
 
     pub(crate) const fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// What upstream connections read into.
+    pub(crate) const fn read_buffer(&self) -> &Rc<ReadBuffer> {
+        &self.read_buffer
     }
 
     pub(crate) const fn tokens(&self) -> &Tokens {

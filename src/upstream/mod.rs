@@ -9,6 +9,7 @@
 //! | `directory` | the addresses that each endpoint has now, and the set published for picking |
 //! | `selection` | picking one address from a published set |
 //! | `origin` | a place that is no backend, and connecting to it |
+//! | `http1` | requests as bytes, bytes as answers |
 //! | `fetch` | one bounded GET of a document that is not a user's |
 //! | `resolve`, `health` | the background loops that feed the directory |
 //!
@@ -23,6 +24,7 @@ mod connection;
 mod directory;
 mod fetch;
 mod health;
+pub mod http1;
 mod origin;
 mod resolve;
 mod selection;

@@ -1,0 +1,114 @@
+//! A request as bytes.
+
+use bytes::{BufMut as _, BytesMut};
+use http::{HeaderMap, HeaderName, Method, header};
+
+/// How the body of a request is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// In chunks, as they come.
+    Chunked,
+}
+
+/// What follows the last piece of a body in chunks, where there are no trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Room for a request line and a field of usual size.
+const USUAL_FIELD_BYTES: usize = 48;
+
+/// Fields that cannot be sent as trailers (RFC 9110, 6.5.1): who reads the head must know them before the body.
+const NEVER_TRAILERS: [HeaderName; 16] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::HOST,
+    header::MAX_FORWARDS,
+    header::SET_COOKIE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Appends the head of a request. The framing alone says how the body goes: fields that speak of it are left out.
+///
+/// `target` is the request target as it stands on the wire (RFC 9112, 3.2): without spaces or control characters.
+pub fn encode_head(out: &mut BytesMut, method: &Method, target: &str, headers: &HeaderMap, framing: Framing) {
+    out.reserve(target.len() + USUAL_FIELD_BYTES * (headers.len() + 2));
+    out.put_slice(method.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(target.as_bytes());
+    out.put_slice(b" HTTP/1.1\r\n");
+    for (name, value) in headers {
+        if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
+            encode_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    match framing {
+        Framing::Length(bytes) => {
+            let mut digits = [0; MAX_DIGITS];
+            encode_field(out, header::CONTENT_LENGTH.as_str(), decimal(bytes, &mut digits));
+        }
+        Framing::Chunked => encode_field(out, header::TRANSFER_ENCODING.as_str(), b"chunked"),
+        // A server may wait for the body of a method that usually has one (RFC 9110, 8.6).
+        Framing::None if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+            encode_field(out, header::CONTENT_LENGTH.as_str(), b"0");
+        }
+        Framing::None => {}
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// Appends what stands before a chunk of so many bytes. After the chunk comes a line end, then the next.
+pub fn encode_chunk_size(out: &mut BytesMut, bytes: usize) {
+    let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        let nibble = (bytes >> (digit * 4)) & 0xf;
+        out.put_u8(b"0123456789abcdef"[nibble]);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// Appends the last chunk, the trailers that may be sent as such, and the end.
+pub fn encode_trailers(out: &mut BytesMut, trailers: &HeaderMap) {
+    out.put_slice(b"0\r\n");
+    for (name, value) in trailers {
+        if !NEVER_TRAILERS.contains(name) {
+            encode_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn encode_field(out: &mut BytesMut, name: &str, value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
+}
+
+/// Digits of the largest length.
+const MAX_DIGITS: usize = 20;
+
+fn decimal(mut number: u64, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
+    let mut at = MAX_DIGITS;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
+    }
+}
