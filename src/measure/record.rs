@@ -8,7 +8,7 @@ use crate::domain::metric::Values;
 use crate::domain::percent::Percent;
 use crate::domain::phase::Phase;
 
-/// Records a ring holds for each worker: 100 ms of 40,000 requests a second.
+/// Records a ring holds for each worker: 50 ms of 80,000 requests a second, which is more than one settles.
 pub const RING_CAPACITY: usize = 4_096;
 
 /// One settled request.
