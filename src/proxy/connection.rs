@@ -159,9 +159,14 @@ impl Connection {
         self.wire.borrow().is_ready()
     }
 
-    /// Whether a resting connection can still be used: nothing may have come, not even its end. Nothing is asked
-    /// of the system unless something has happened; and whoever used it last is not woken any more.
+    /// Whether a resting connection can still be used: nothing may have come, not even its end.
     pub(crate) fn is_usable(&self) -> bool {
+        let mut wire = self.wire.borrow_mut();
+        wire.is_ready() && wire.stream.is_quiet()
+    }
+
+    /// As [`Self::is_usable`]; and who used it last is not woken by it any more, nor kept in memory.
+    pub(crate) fn is_at_rest(&self) -> bool {
         let mut wire = self.wire.borrow_mut();
         let Wire { stream, buffer, .. } = &mut *wire;
         buffer.poll_read(stream, &mut Context::from_waker(Waker::noop())).is_pending() && wire.is_ready()

@@ -306,10 +306,10 @@ impl Exchange {
             snapshot.backends[index].state.throttle(clock::millis(now + wait));
         }
         self.ledger.first_byte(now, values);
-        let unasked_upgrade = status == StatusCode::SWITCHING_PROTOCOLS && self.upgrade.is_none();
-        if unasked_upgrade || headers::prepare_response(&mut answer.head.headers, version).is_err() {
+        if status == StatusCode::SWITCHING_PROTOCOLS && self.upgrade.is_none() {
             return Tried::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer));
         }
+        headers::prepare_response(&mut answer.head.headers, version);
         // The version is each hop's own (RFC 9110, 6.2): an old backend does not make clients old.
         answer.head.version = Version::HTTP_11;
         Tried::Answer(Box::new(answer), outcome)

@@ -366,19 +366,10 @@ pub(crate) fn apply(headers: &mut HeaderMap, changes: &HeaderChanges) {
     }
 }
 
-/// Makes an upstream's response fields fit for the client.
-///
-/// # Errors
-/// When its framing is not one that a proxy may pass on.
-pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) -> Result<(), BadFraming> {
+/// Makes an upstream's response fields fit for the client. Those that only frame are gone already, see
+/// [`crate::upstream::http1::Head`].
+pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) {
     let survey = survey(headers);
-    if !is_chunked_or_absent(headers, survey) {
-        return Err(BadFraming);
-    }
-    if survey.transfer_encodings > 0 {
-        // The coding frames the body and the length lies (RFC 9112, 6.3): passed on, it would cut the body.
-        headers.remove(header::CONTENT_LENGTH);
-    }
     strip_hop_by_hop(headers, survey);
     if survey.told_of_decision {
         // What an upstream of the same kind said of its own decision is not for this client.
@@ -386,12 +377,7 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) -> Res
         headers.remove(X_POINTSMAN_REASON);
     }
     add_via(headers, version);
-    Ok(())
 }
-
-/// A transfer coding other than exactly one `chunked`.
-#[derive(Debug)]
-pub(crate) struct BadFraming;
 
 /// Whether `transfer-encoding` is absent or exactly one `chunked`.
 pub(crate) fn is_chunked_or_absent(headers: &HeaderMap, survey: Survey) -> bool {

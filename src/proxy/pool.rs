@@ -45,8 +45,7 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry(connection.address).or_default();
-        // Looked at, it no longer wakes the client that it served.
-        if connections.len() < keepalive.max_idle && connection.is_usable() {
+        if connections.len() < keepalive.max_idle {
             connections.push(Idle { connection, expires: now + keepalive.idle });
         }
     }
@@ -54,7 +53,7 @@ impl Pool {
     /// Closes what is closed or has lain too long.
     pub(crate) fn reap(&self, now: Instant) {
         self.idle.borrow_mut().retain(|_, connections| {
-            connections.retain(|idle| idle.is_usable(now));
+            connections.retain(|idle| idle.expires > now && idle.connection.is_at_rest());
             !connections.is_empty()
         });
     }

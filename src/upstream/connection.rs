@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -27,6 +27,23 @@ impl Connection {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl Connection {
+    /// Whether nothing has come, not even the end. The system is asked only if something has happened; what came is
+    /// lost.
+    pub fn is_quiet(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => {
+                matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(stream) => {
+                let mut byte = [0];
+                let mut buffer = ReadBuf::new(&mut byte);
+                Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
+            }
         }
     }
 }

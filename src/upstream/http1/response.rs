@@ -20,7 +20,8 @@ pub struct Head {
     pub status: StatusCode,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
-    /// All fields; a `Content-Length` stands once.
+    /// The fields, but for those that only frame: `Transfer-Encoding`, a length that it makes void or that is repeated,
+    /// and a `Connection` that names no others.
     pub headers: HeaderMap,
     /// Takes the body out of what follows.
     pub body: Decoder,
@@ -54,7 +55,10 @@ pub fn parse_head(input: &Bytes, method: &Method) -> Result<Option<(Head, usize)
             headers.append(name, value);
         }
     }
-    let (body, keep_alive) = framing.finish(status, method)?;
+    if framing.chunked {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let (body, keep_alive) = framing.finish(status, method);
     Ok(Some((Head { status, version, headers, body, keep_alive }, length)))
 }
 
@@ -75,7 +79,7 @@ impl Framing {
         Self { version, length: None, chunked: false, close: false, keep_alive: false }
     }
 
-    /// Whether the field is to be kept: one that repeats the length is not.
+    /// Whether the field is to be kept.
     fn see(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Malformed> {
         if *name == header::CONTENT_LENGTH {
             let length = content_length(value)?;
@@ -92,29 +96,37 @@ impl Framing {
                 return Err(Malformed);
             }
             self.chunked = true;
-        } else if *name == header::CONNECTION {
-            for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                self.close |= token.eq_ignore_ascii_case(b"close");
-                self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-            }
+            return Ok(false);
         }
-        Ok(true)
+        Ok(*name != header::CONNECTION || self.see_connection(value.as_bytes()))
     }
 
-    fn finish(self, status: StatusCode, method: &Method) -> Result<(Decoder, bool), Malformed> {
+    /// Whether other fields are named.
+    fn see_connection(&mut self, value: &[u8]) -> bool {
+        let mut names = false;
+        for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let (close, keep_alive) = (token.eq_ignore_ascii_case(b"close"), token.eq_ignore_ascii_case(b"keep-alive"));
+            self.close |= close;
+            self.keep_alive |= keep_alive;
+            names |= !close && !keep_alive;
+        }
+        names
+    }
+
+    fn finish(self, status: StatusCode, method: &Method) -> (Decoder, bool) {
         let lasting = !self.close && (self.version == Version::HTTP_11 || self.keep_alive);
         let bodiless = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || *method == Method::HEAD;
         if bodiless {
-            return Ok((Decoder::over(), lasting));
+            return (Decoder::over(), lasting);
         }
-        Ok(match (self.chunked, self.length) {
+        match (self.chunked, self.length) {
             // The coding wins, but whoever sent both may be someone else than who frames the connection.
             (true, length) => (Decoder::chunked(), lasting && length.is_none()),
             (false, Some(length)) => (Decoder::length(length), lasting),
             (false, None) => (Decoder::until_close(), false),
-        })
+        }
     }
 }
 

@@ -332,11 +332,23 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let theirs = runtime.block_on(hyper_reads(text.clone()));
         match (read(&Method::GET, &[&text]), theirs) {
-            (Read::Whole(ours, ..), Some(mut theirs)) => {
-                // A length that is repeated stands once here.
-                theirs.fields.dedup_by(|a, b| a.0 == "content-length" && a == b);
-                let sorted = |mut told: Told| { told.fields.sort(); told.fields.dedup_by(|a, b| a.0 == "content-length" && a == b); told };
-                prop_assert_eq!(sorted(ours), sorted(theirs));
+            (Read::Whole(ours, ..), Some(theirs)) => {
+                // What only frames is left out here.
+                let told = |mut told: Told| {
+                    let void = told.fields.iter().any(|field| field.0 == "transfer-encoding");
+                    told.fields.retain(|(name, value)| match name.as_str() {
+                        "content-length" => !void,
+                        "transfer-encoding" => false,
+                        "connection" => value != "close",
+                        _ => true,
+                    });
+                    told.fields.sort();
+                    told.fields.dedup_by(|a, b| a.0 == "content-length" && a == b);
+                    told
+                };
+                let (mut ours, theirs) = (ours, told(theirs));
+                ours.fields.sort();
+                prop_assert_eq!(ours, theirs);
             }
             (Read::Whole(ours, ..), None) => prop_assert!(false, "only accepted here: {:?}", ours),
             // Stricter here: codings beyond `chunked`, lengths in lists.
