@@ -134,7 +134,9 @@ fn beside(file: &str, named: &str) -> PathBuf {
 
 #[test]
 fn the_image_opens_the_default_ports() {
-    let config = configuration("[backends.a]\nrespond = { status = 200 }\n[routes.r]\npath = \"/\"\ncontrol = \"a\"\n");
+    let config = configuration(
+        "[backends.a]\nrespond = { status = 200 }\n[routes.r]\npath = \"/\"\ncontrol = \"a\"\ncandidate = \"a\"\n",
+    );
     let ports: BTreeSet<u16> =
         [config.listen.address, config.observe.address, config.admin.address].map(|address| address.port()).into();
     let exposed: BTreeSet<u16> = only("EXPOSE").split(' ').map(|port| port.parse().unwrap()).collect();
@@ -191,6 +193,9 @@ fn the_examples_of_containers_fit_the_image() {
 
         for port in values(&yaml, "containerPort") {
             assert!(exposed.contains(&port), "{manifest}: {port}");
+        }
+        for path in values(&yaml, "path") {
+            assert!(["/livez", "/readyz"].contains(&path), "{manifest}: {path} is no probe");
         }
         for (key, id) in [("runAsUser", user.split(':').next()), ("runAsGroup", user.split(':').nth(1))] {
             for value in values(&yaml, key) {
