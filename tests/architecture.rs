@@ -6,6 +6,8 @@
 
 #[path = "architecture/lints.rs"]
 mod lints;
+#[path = "architecture/packaging.rs"]
+mod packaging;
 #[path = "architecture/pages.rs"]
 mod pages;
 #[path = "architecture/source.rs"]

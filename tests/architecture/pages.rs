@@ -20,6 +20,7 @@ const PAGES: &[&str] = &[
     "docs/rehearse.md",
     "docs/traffic.md",
     "docs/rollouts.md",
+    "docs/containers.md",
 ];
 
 /// Variables that the README's examples take from the environment.
@@ -80,6 +81,7 @@ fn every_example_of_the_pages_loads() {
         ("docs/judge.md", 2),
         ("docs/shadow.md", 2),
         ("docs/rollouts.md", 2),
+        ("docs/containers.md", 1),
     ] {
         let examples = blocks(&read(page), "toml");
         assert!(examples.len() >= least, "{page}");

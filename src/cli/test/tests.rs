@@ -82,6 +82,18 @@ fn the_examples_do_what_they_say() {
     assert!(tested >= 10, "{tested}");
 }
 
+/// Folders of examples hold a file that an operator mounts.
+#[test]
+fn the_mounted_examples_are_fine() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for path in ["compose/conf/gateway.toml", "kubernetes/gateway.toml"] {
+        let path = folder.join(path);
+        let checked =
+            cli::run(Cli::parse_from(["pointsman", "check", "--strict", "-c", path.to_str().unwrap()])).unwrap();
+        assert_eq!(format!("{checked:?}"), format!("{:?}", ExitCode::SUCCESS), "{}", path.display());
+    }
+}
+
 #[test]
 fn attributes_that_there_are_not_are_a_mistake() {
     let cases = "[[case]]\nroute = \"answers\"\nexpect = \"control\"\nattributes = ";
