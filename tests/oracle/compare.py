@@ -185,9 +185,22 @@ def distributions(data):
     }
 
 
+def looks(data):
+    """When a sequential test decides, and its last interval. gbstats tunes by a number of users, which is given by look so
+    that its mixing variance is the gateway's."""
+    decided = 0
+    for seen in data["seen"]:
+        statistic = [SampleMeanStatistic(int(n), s, ss) for n, s, ss in seen["arms"]]
+        config = SequentialConfig(difference_type="absolute", sequential_tuning_parameter=seen["tuning"])
+        lower, upper = SequentialTwoSidedTTest(*statistic, config).compute_result().ci
+        if not decided and (lower > 0 or upper < 0):
+            decided = seen["look"]
+    return {"looks.decided": decided, "looks.lower": lower, "looks.upper": upper}
+
+
 KINDS = {
     function.__name__: function
-    for function in (means, proportions, clusters, mismatch, power, quantiles, distributions)
+    for function in (means, proportions, clusters, mismatch, power, quantiles, distributions, looks)
 }
 
 
