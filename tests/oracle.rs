@@ -21,11 +21,12 @@ use pointsman::domain::metric::{Better, Kind, MetricId};
 use pointsman::domain::phase::Phase;
 use pointsman::domain::statistics::means::{self, Sample};
 use pointsman::domain::statistics::proportions::{self, Share};
+use pointsman::domain::statistics::same_quantile::SameQuantile;
 use pointsman::domain::statistics::{Estimate, distributions, mismatch, power, quantile, ratio, sequential};
 use serde_json::{Value, json};
 
-/// Data sets of each kind: 200 together, and as many trials of several looks.
-const SETS: [(&str, usize); 8] = [
+/// Data sets of each kind: 200 together, as many trials of several looks, and 40 pairs of histograms.
+const SETS: [(&str, usize); 9] = [
     ("means", 40),
     ("proportions", 40),
     ("clusters", 40),
@@ -34,6 +35,7 @@ const SETS: [(&str, usize); 8] = [
     ("quantiles", 20),
     ("distributions", 20),
     ("looks", 200),
+    ("same_quantiles", 40),
 ];
 
 /// Numbers from a seed (splitmix64), the same in every run.
@@ -82,6 +84,7 @@ fn case(kind: &str, random: &mut Random) -> Value {
         "quantiles" => quantiles_case(random),
         "distributions" => distributions_case(random),
         "looks" => looks_case(random),
+        "same_quantiles" => same_quantiles_case(random),
         other => panic!("{other}"),
     };
     json!({ "kind": kind, "input": input, "found": found })
@@ -271,6 +274,20 @@ fn distributions_case(random: &mut Random) -> (Value, Value) {
     (json!({ "p": p, "degrees": degrees, "x": x }), found)
 }
 
+/// Histograms of both arms whose quantile lies, or does not lie, at the same place.
+fn same_quantiles_case(random: &mut Random) -> (Value, Value) {
+    let (quantile, tuned) = (random.between(0.3, 0.95), random.whole(50.0, 5_000.0));
+    let places: Vec<[u64; 2]> = (0..40)
+        .map(|place| {
+            // The candidate's lie a few places further.
+            let at = |shift: f64| 30.0 * (-((f64::from(place) - 15.0 - shift) / 8.0).powi(2)).exp();
+            [random.between(0.0, 1.0) * at(0.0), random.between(0.0, 1.5) * at(2.0)].map(|count| count as u64)
+        })
+        .collect();
+    let p = SameQuantile { quantile, tuned, alpha: 0.05 }.p_value(places.iter().copied());
+    (json!({ "quantile": quantile, "tuned": tuned, "places": places }), json!({ "same_quantiles.p": p }))
+}
+
 /// A trial of 20 looks whose arms differ by three standard errors at the last: each user comes once and has a bucket alone,
 /// where gbstats' variance is the gateway's. What is compared is when the report has a verdict, and the last interval.
 fn looks_case(random: &mut Random) -> (Value, Value) {
@@ -351,10 +368,13 @@ fn data_sets_agree_with_public_packages() {
     for (kind, count) in SETS {
         cases.extend((0..count).map(|_| case(kind, &mut random)));
     }
-    assert_eq!(cases.len(), 200 + 200);
+    assert_eq!(cases.len(), 200 + 200 + 40);
     let looks = cases.iter().filter_map(|case| case["found"]["looks.decided"].as_u64());
     let decided = looks.filter(|look| *look > 0).count();
     assert!((80..180).contains(&decided), "trials of both outcomes are compared: {decided}");
+    let quantiles = cases.iter().filter_map(|case| case["found"]["same_quantiles.p"].as_f64());
+    let told_apart = quantiles.filter(|p| *p < 0.9).count();
+    assert!((5..40).contains(&told_apart), "so are quantiles that differ: {told_apart}");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/compare.py");
     let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(Value::from(cases).to_string().as_bytes()).unwrap();
@@ -364,8 +384,8 @@ fn data_sets_agree_with_public_packages() {
     let differences = answer["differences"].as_array().unwrap();
     assert!(differences.is_empty(), "{differences:#?}");
     let compared: u64 = answer["compared"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
-    // 17 numbers of means, 16 of proportions, 11 of clusters, 4, 2, 1 and 5 of the others, 3 of trials.
-    assert_eq!(compared, 40 * (17 + 16 + 11) + 20 * (4 + 2 + 1 + 5) + 200 * 3, "{answer}");
+    // 17 numbers of means, 16 of proportions, 11 of clusters, 4, 2, 1 and 5 of the others, 3 of trials, 1 of histograms.
+    assert_eq!(compared, 40 * (17 + 16 + 11) + 20 * (4 + 2 + 1 + 5) + 200 * 3 + 40, "{answer}");
 }
 
 /// In the small; `cargo bench --bench simulate` runs 2,000.
