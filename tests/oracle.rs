@@ -15,16 +15,18 @@ use std::process::{Command, Stdio};
 
 use pointsman::domain::Arm;
 use pointsman::domain::evidence::{CellKey, Drawn, Measured, Observation, RouteEvidence, Stratum};
+use pointsman::domain::experiment::report::Verdict;
 use pointsman::domain::experiment::{self, Metric, Part, Role, Settings, Term};
 use pointsman::domain::metric::{Better, Kind, MetricId};
 use pointsman::domain::phase::Phase;
 use pointsman::domain::statistics::means::{self, Sample};
 use pointsman::domain::statistics::proportions::{self, Share};
+use pointsman::domain::statistics::same_quantile::SameQuantile;
 use pointsman::domain::statistics::{Estimate, distributions, mismatch, power, quantile, ratio, sequential};
 use serde_json::{Value, json};
 
-/// Data sets of each kind; 200 together.
-const SETS: [(&str, usize); 7] = [
+/// Data sets of each kind: 200 together, as many trials of several looks, and 40 pairs of histograms.
+const SETS: [(&str, usize); 9] = [
     ("means", 40),
     ("proportions", 40),
     ("clusters", 40),
@@ -32,6 +34,8 @@ const SETS: [(&str, usize); 7] = [
     ("power", 20),
     ("quantiles", 20),
     ("distributions", 20),
+    ("looks", 200),
+    ("same_quantiles", 40),
 ];
 
 /// Numbers from a seed (splitmix64), the same in every run.
@@ -79,6 +83,8 @@ fn case(kind: &str, random: &mut Random) -> Value {
         "power" => power_case(random),
         "quantiles" => quantiles_case(random),
         "distributions" => distributions_case(random),
+        "looks" => looks_case(random),
+        "same_quantiles" => same_quantiles_case(random),
         other => panic!("{other}"),
     };
     json!({ "kind": kind, "input": input, "found": found })
@@ -182,19 +188,8 @@ fn clusters_case(random: &mut Random) -> (Value, Value) {
             users[arm.index()].push(values);
         }
     }
-    let term = |part| [Term { measured, part, scale: 1.0 }; 2];
-    let metric = Metric {
-        name: "m".into(),
-        unit: String::new(),
-        kind: Kind::Value,
-        better: Better::Higher,
-        role: Role::Primary,
-        over: term(Part::Sum),
-        under: term(Part::Count),
-        times: None,
-    };
     let counted = experiment::counted(&evidence, &Settings::default());
-    let compared = experiment::compare(&evidence, &counted, &metric).unwrap();
+    let compared = experiment::compare(&evidence, &counted, &metric_of(measured)).unwrap();
     let pairs = |arm: usize| users[arm].iter().map(|values| (values.iter().sum::<f64>(), values.len() as f64));
     let raw = |estimate: Estimate, clusters: f64| estimate.variance * (clusters - 1.0) / clusters;
     let [c, t] = [(compared.control, compared.clusters[0]), (compared.candidate, compared.clusters[1])];
@@ -213,6 +208,20 @@ fn clusters_case(random: &mut Random) -> (Value, Value) {
         "ratio.relative.upper": relative.interval.upper,
     });
     (json!({ "control": users[0], "candidate": users[1] }), found)
+}
+
+fn metric_of(measured: Measured) -> Metric {
+    let term = |part| [Term { measured, part, scale: 1.0 }; 2];
+    Metric {
+        name: "m".into(),
+        unit: String::new(),
+        kind: Kind::Value,
+        better: Better::Higher,
+        role: Role::Primary,
+        over: term(Part::Sum),
+        under: term(Part::Count),
+        times: None,
+    }
 }
 
 fn mismatch_case(random: &mut Random) -> (Value, Value) {
@@ -265,6 +274,74 @@ fn distributions_case(random: &mut Random) -> (Value, Value) {
     (json!({ "p": p, "degrees": degrees, "x": x }), found)
 }
 
+/// Histograms of both arms whose quantile lies, or does not lie, at the same place.
+fn same_quantiles_case(random: &mut Random) -> (Value, Value) {
+    let (quantile, tuned) = (random.between(0.3, 0.95), random.whole(50.0, 5_000.0));
+    let places: Vec<[u64; 2]> = (0..40)
+        .map(|place| {
+            // The candidate's lie a few places further.
+            let at = |shift: f64| 30.0 * (-((f64::from(place) - 15.0 - shift) / 8.0).powi(2)).exp();
+            [random.between(0.0, 1.0) * at(0.0), random.between(0.0, 1.5) * at(2.0)].map(|count| count as u64)
+        })
+        .collect();
+    let p = SameQuantile { quantile, tuned, alpha: 0.05 }.p_value(places.iter().copied());
+    (json!({ "quantile": quantile, "tuned": tuned, "places": places }), json!({ "same_quantiles.p": p }))
+}
+
+/// A trial of 20 looks whose arms differ by three standard errors at the last: each user comes once and has a bucket alone,
+/// where gbstats' variance is the gateway's. What is compared is when the report has a verdict, and the last interval.
+fn looks_case(random: &mut Random) -> (Value, Value) {
+    const LOOKS: usize = 20;
+    const USERS: usize = 40;
+    const LIFT: f64 = 0.2;
+    let settings = Settings { effect: LIFT, ..Settings::default() };
+    let (metrics, mut evidence) = ([metric_of(Measured::Own(MetricId(0)))], RouteEvidence::default());
+    let (mut arms, mut seen) = ([Sample { count: 0.0, sum: 0.0, squares: 0.0 }; 2], Vec::new());
+    let (mut decided, mut last) = (0, None);
+    for look in 1..=LOOKS {
+        for user in 0..USERS {
+            // Halves, as drawn: of each two users one.
+            let arm = if user % 2 == 0 { Arm::Control } else { Arm::Candidate };
+            let value = 1.0 + random.normal() + if arm == Arm::Candidate { LIFT } else { 0.0 };
+            let bucket = Some((look * USERS + user) as u16);
+            let key = CellKey { phase: Phase(1), stratum: Stratum::Rollout, arm, metric: metrics[0].over[0].measured };
+            evidence.observe(key, Observation { bucket, value, day: 0 }, false);
+            let drawn = Drawn { percent: 50.0, at: look as i64, user: Some(random.next()), arm, measured: true };
+            evidence.draw(Phase(1), Stratum::Rollout, drawn);
+            let all = &mut arms[arm.index()];
+            *all = Sample { count: all.count + 1.0, sum: all.sum + value, squares: all.squares + value * value };
+        }
+        if arms[0].count < settings.min_users {
+            continue;
+        }
+        let (route, name, now) = ("r", "e", look as i64);
+        let question = experiment::Question {
+            route,
+            name,
+            settings: &settings,
+            metrics: &metrics,
+            conditions: &[],
+            current: None,
+            now,
+        };
+        let found = experiment::report(&evidence, question).metrics.remove(0);
+        let is_decided = matches!(found.verdict, Verdict::Better | Verdict::Worse);
+        if is_decided && decided == 0 {
+            decided = look;
+        }
+        // The report is tuned by the effect that matters, gbstats by users: the variance of one, over that of the plan.
+        let scale = found.control.unwrap().abs().max(found.candidate.unwrap().abs());
+        let target = sequential::target_variance(settings.effect * scale, settings.alpha, settings.power);
+        let variance = means::welch(arms[0], arms[1], 0.05).unwrap().estimate.variance;
+        let users = arms[0].count + arms[1].count;
+        seen.push(json!({ "look": look, "arms": arms.map(|of| [of.count, of.sum, of.squares]), "tuning": variance * users / target }));
+        last = found.difference.unwrap().always_valid;
+    }
+    let last = last.unwrap();
+    let found = json!({ "looks.decided": decided, "looks.lower": last.lower, "looks.upper": last.upper });
+    (json!({ "seen": seen }), found)
+}
+
 /// A Python with the packages of `tests/oracle/requirements.txt`.
 fn python() -> Option<String> {
     let named = std::env::var("POINTSMAN_ORACLE_PYTHON").ok();
@@ -278,7 +355,7 @@ fn python() -> Option<String> {
 }
 
 #[test]
-fn two_hundred_data_sets_agree_with_public_packages() {
+fn data_sets_agree_with_public_packages() {
     let Some(python) = python() else {
         let skipped = "SKIPPED: no Python with the packages of tests/oracle/requirements.txt (python3 -m venv target/oracle; \
                        target/oracle/bin/pip install -r tests/oracle/requirements.txt)\n";
@@ -291,7 +368,13 @@ fn two_hundred_data_sets_agree_with_public_packages() {
     for (kind, count) in SETS {
         cases.extend((0..count).map(|_| case(kind, &mut random)));
     }
-    assert_eq!(cases.len(), 200);
+    assert_eq!(cases.len(), 200 + 200 + 40);
+    let looks = cases.iter().filter_map(|case| case["found"]["looks.decided"].as_u64());
+    let decided = looks.filter(|look| *look > 0).count();
+    assert!((80..180).contains(&decided), "trials of both outcomes are compared: {decided}");
+    let quantiles = cases.iter().filter_map(|case| case["found"]["same_quantiles.p"].as_f64());
+    let told_apart = quantiles.filter(|p| *p < 0.9).count();
+    assert!((5..40).contains(&told_apart), "so are quantiles that differ: {told_apart}");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/compare.py");
     let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(Value::from(cases).to_string().as_bytes()).unwrap();
@@ -301,8 +384,8 @@ fn two_hundred_data_sets_agree_with_public_packages() {
     let differences = answer["differences"].as_array().unwrap();
     assert!(differences.is_empty(), "{differences:#?}");
     let compared: u64 = answer["compared"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
-    // 17 numbers of means, 16 of proportions, 11 of clusters, 4, 2, 1 and 5 of the others.
-    assert_eq!(compared, 40 * (17 + 16 + 11) + 20 * (4 + 2 + 1 + 5), "{answer}");
+    // 17 numbers of means, 16 of proportions, 11 of clusters, 4, 2, 1 and 5 of the others, 3 of trials, 1 of histograms.
+    assert_eq!(compared, 40 * (17 + 16 + 11) + 20 * (4 + 2 + 1 + 5) + 200 * 3 + 40, "{answer}");
 }
 
 /// In the small; `cargo bench --bench simulate` runs 2,000.

@@ -1,7 +1,9 @@
 //! A/A trials in full: `cargo bench --bench simulate [-- TRIALS]`. Figures in BENCHMARKS.md; a small form is among the tests.
+//! With `-- power [TRIALS]`: arms that differ, as JSON lines for `benches/power.py`.
 
 use std::io::Write as _;
 
+mod power;
 mod run;
 
 use run::{Alarms, LOOKS, Setup, run};
@@ -9,10 +11,16 @@ use run::{Alarms, LOOKS, Setup, run};
 /// Trials, unless the command says otherwise.
 const TRIALS: usize = 2_000;
 const USERS: usize = 1_500;
+/// Trials of each effect, unless the command says otherwise.
+const POWER_TRIALS: usize = 400;
 
 fn main() -> std::io::Result<()> {
-    let trials = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(TRIALS);
+    let asked = std::env::args().skip(1).find_map(|word| word.parse().ok());
     let mut out = std::io::stdout().lock();
+    if std::env::args().any(|word| word == "power") {
+        return power::write(asked.unwrap_or(POWER_TRIALS), &mut std::io::BufWriter::new(out));
+    }
+    let trials = asked.unwrap_or(TRIALS);
     for (name, percentages, difference) in [
         ("A/A, 50 %", [50.0; 3], 0.0),
         ("A/A, 10 % -> 25 % -> 50 %", [10.0, 25.0, 50.0], 0.0),

@@ -19,9 +19,9 @@ pub(crate) const ALPHA: f64 = 0.05;
 /// Relative to the arms' mean of 1: the difference for which always-valid tests are tuned.
 const EFFECT: f64 = 0.05;
 /// Tests begin with so many users in each arm.
-const MIN_USERS: f64 = 100.0;
+pub(crate) const MIN_USERS: f64 = 100.0;
 
-const MEASURED: Measured = Measured::Own(MetricId(0));
+pub(crate) const MEASURED: Measured = Measured::Own(MetricId(0));
 
 /// How trials are made.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,7 @@ pub(crate) struct Alarms {
 }
 
 /// Numbers from a seed (splitmix64), the same in every run.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -75,23 +75,24 @@ impl Random {
         ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         normal_quantile(self.unit())
     }
 }
 
-struct User {
-    sample: u64,
-    bucket: u16,
-    percentage: f64,
-    liking: f64,
+/// Who comes, how often, and what for.
+pub(crate) struct User {
+    pub(crate) sample: u64,
+    pub(crate) bucket: u16,
+    pub(crate) percentage: f64,
+    pub(crate) liking: f64,
     /// Requests a look.
     rate: f64,
     first_look: usize,
 }
 
 impl User {
-    fn new(random: &mut Random) -> Self {
+    pub(crate) fn new(random: &mut Random) -> Self {
         Self {
             sample: random.next(),
             bucket: (random.next() % 1_024) as u16,
@@ -100,6 +101,11 @@ impl User {
             rate: 0.25 * (1.2 * random.normal()).exp(),
             first_look: (random.unit() * (LOOKS / 2) as f64) as usize,
         }
+    }
+
+    /// How many requests there are until a look.
+    pub(crate) fn requests(&self, look: usize, random: &mut Random) -> usize {
+        if self.first_look <= look { (self.rate + random.unit()) as usize } else { 0 }
     }
 }
 
@@ -150,10 +156,10 @@ fn one(setup: Setup, random: &mut Random) -> Alarms {
 fn traffic(setup: Setup, stage: usize, look: usize, users: &[User], random: &mut Random, evidence: &mut RouteEvidence) {
     let percent = setup.percentages[stage];
     let (phase, stratum) = (Phase(percent.to_bits() as u32 ^ (percent.to_bits() >> 32) as u32), Stratum::Rollout);
-    for user in users.iter().filter(|user| user.first_look <= look) {
+    for user in users {
         let arm = if user.percentage <= percent { Arm::Candidate } else { Arm::Control };
         let shift = if arm == Arm::Candidate { setup.difference } else { 0.0 };
-        for _ in 0..(user.rate + random.unit()) as usize {
+        for _ in 0..user.requests(look, random) {
             let value = 1.0 + shift + user.liking + random.normal();
             let key = CellKey { phase, stratum, arm, metric: MEASURED };
             evidence.observe(key, Observation { bucket: Some(user.bucket), value, day: 0 }, false);
@@ -205,7 +211,7 @@ fn judge(found: &Comparison, requests: Option<Estimate>, is_last: bool, look: u3
     alarms.robust += usize::from(difference.value > sequential::half_width_robust(difference.variance, look, ALPHA));
 }
 
-fn metric() -> Metric {
+pub(crate) fn metric() -> Metric {
     let term = |part| [Term { measured: MEASURED, part, scale: 1.0 }; 2];
     Metric {
         name: "value".into(),

@@ -78,6 +78,11 @@ impl Sketch {
         Some(())
     }
 
+    /// How many values of this and of another are in each bucket, from the lowest to the highest.
+    pub fn beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = [u64; 2]> + Clone + 'a {
+        (0..BUCKETS).map(move |place| [self, other].map(|of| of.counts.get(place).map_or(0, |count| u64::from(*count))))
+    }
+
     /// What came after an earlier state of the same sketch.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -167,6 +172,20 @@ mod tests {
         assert_eq!(sketch.count_up_to(sketch.quantile(0.5).unwrap()), 50);
         assert_eq!((sketch.count_up_to(0.0), sketch.count_up_to(1e12)), (0, 100));
         assert_eq!(Sketch::default().count_up_to(1e12), 0);
+    }
+
+    #[test]
+    fn two_are_walked_side_by_side() {
+        let of = |values: &[u64]| {
+            values.iter().fold(Sketch::default(), |mut sketch, &value| {
+                sketch.add(value);
+                sketch
+            })
+        };
+        let (one, other) = (of(&[1_000, 2_000, 2_000]), of(&[2_000, 9_000]));
+        let places: Vec<[u64; 2]> = one.beside(&other).filter(|at| *at != [0, 0]).collect();
+        assert_eq!(places, [[1, 0], [2, 1], [0, 1]]);
+        assert!(one.beside(&Sketch::default()).all(|[_, none]| none == 0));
     }
 
     #[test]

@@ -20,7 +20,8 @@ from gbstats.models.statistics import (
 )
 from gbstats.utils import check_srm
 from scipy import stats
-from scipy.special import gammaln
+from scipy.optimize import minimize_scalar
+from scipy.special import betaln, gammaln
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import (
     confint_proportions_2indep,
@@ -185,9 +186,38 @@ def distributions(data):
     }
 
 
+def looks(data):
+    """When a sequential test decides, and its last interval. gbstats tunes by a number of users, which is given by look so
+    that its mixing variance is the gateway's."""
+    decided = 0
+    for seen in data["seen"]:
+        statistic = [SampleMeanStatistic(int(n), s, ss) for n, s, ss in seen["arms"]]
+        config = SequentialConfig(difference_type="absolute", sequential_tuning_parameter=seen["tuning"])
+        lower, upper = SequentialTwoSidedTTest(*statistic, config).compute_result().ci
+        if not decided and (lower > 0 or upper < 0):
+            decided = seen["look"]
+    return {"looks.decided": decided, "looks.lower": lower, "looks.upper": upper}
+
+
+def same_quantiles(data):
+    """confseq has no wheel: its test as Howard and Ramdas write it, with every place as the common quantile, and the least
+    evidence between how many values lie below that place and how many up to it."""
+    q, level = data["quantile"], -2 * math.log(0.05)
+    r = max(data["tuned"] * q * (1 - q) / (level + math.log(1 + level)) - q * (1 - q), 1e-3 * q * (1 - q))
+    a, b = r / (1 - q), r / q
+    counts = np.array(data["places"])
+    evidence = 0
+    for side in counts.T:
+        n, up_to = side.sum(), side.cumsum()
+        against = lambda k: betaln(a + k, b + n - k) - betaln(a, b) - k * math.log(q) - (n - k) * math.log(1 - q)
+        least = minimize_scalar(against, bounds=(0, n), method="bounded", options={"xatol": 1e-10}).x
+        evidence = evidence + against(np.clip(least, up_to - side, up_to))
+    return {"same_quantiles.p": min(1, math.exp(-evidence.min()))}
+
+
 KINDS = {
     function.__name__: function
-    for function in (means, proportions, clusters, mismatch, power, quantiles, distributions)
+    for function in (means, proportions, clusters, mismatch, power, quantiles, distributions, looks, same_quantiles)
 }
 
 

@@ -129,11 +129,25 @@ fn quantiles(report: &Report) -> String {
             range.unwrap_or_default()
         )
     });
-    let slow: String = slow.collect();
+    let rest: String = slow.chain(report.metrics.iter().filter_map(same_quantiles)).collect();
     if rows.is_empty() {
-        return slow;
+        return rest;
     }
-    format!("\n{}{slow}", output::table(&["quantile", "control", "candidate", "difference", "at one look"], rows))
+    format!("\n{}{rest}", output::table(&["quantile", "control", "candidate", "difference", "at one look"], rows))
+}
+
+/// Whether quantiles are the same, if requests were independent.
+fn same_quantiles(metric: &MetricReport) -> Option<String> {
+    let tested = metric.by_request.as_ref().map(|by_request| &by_request.quantiles)?;
+    let told = tested.iter().map(|of| {
+        let name = figure(of.quantile * 100.0);
+        format!("p{} p = {}", name.trim_end_matches(".0"), figure(of.p_always_valid))
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| {
+        let name = plain(&metric.name);
+        format!("{name}, same quantiles, as if requests were independent, at every look: {}\n", told.join(", "))
+    })
 }
 
 /// Without what could move a terminal's cursor.

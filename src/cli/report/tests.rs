@@ -1,5 +1,7 @@
 use super::*;
-use crate::domain::experiment::report::{ArmReport, Finding, MarginReport, Plan, State, StratumReport};
+use crate::domain::experiment::report::{
+    ArmReport, ByRequest, Finding, MarginReport, Plan, SameQuantile, State, StratumReport,
+};
 use crate::domain::pairs::Pairs;
 
 fn difference(value: f64, reach: f64) -> Option<Difference> {
@@ -39,6 +41,19 @@ fn metric(name: &str, role: &str, better: &str, found: Verdict, words: &str) -> 
     }
 }
 
+fn by_request() -> ByRequest {
+    let quantiles = [(0.5, 1.0), (0.95, 0.0421)];
+    ByRequest {
+        test: "welch".to_owned(),
+        p: Some(0.4),
+        interval: None,
+        effect: "cohen_d".to_owned(),
+        effect_size: Some(0.01),
+        stratum: "00000001/rollout".to_owned(),
+        quantiles: quantiles.map(|(quantile, p_always_valid)| SameQuantile { quantile, p_always_valid }).to_vec(),
+    }
+}
+
 fn report() -> Report {
     let arm = |users| ArmReport { users, users_measured: users - 1.0, requests: users * 3.0, left_out: 12.0 };
     let time = "2026-11-20T08:00:00Z".parse().ok();
@@ -48,6 +63,7 @@ fn report() -> Report {
         control: Some(212.0),
         candidate: Some(214.0),
         relative: difference(0.01, 0.025),
+        by_request: Some(by_request()),
         ..metric("latency", "guard", "lower", Verdict::NoWorse, "no worse than the margin")
     };
     let blind = MetricReport {

@@ -155,17 +155,15 @@ impl UserSample {
         let Some(smallest) = samples.iter().min_by_key(|sample| sample.threshold) else {
             return (Sampled::default(), 1.0);
         };
-        let mut users: Vec<(u64, u8)> = Vec::with_capacity(samples.iter().map(|sample| sample.users.len()).sum());
+        // Tables with one hash go through their users in one order, so this one is walked from end to end with each of them. It
+        // must have room for all from the beginning: where it is still too small, its first part fills up first.
+        let room = samples.iter().map(|sample| sample.users.len()).sum();
+        let mut users = HashMap::with_capacity_and_hasher(room, BuildHasherDefault::<Spread>::default());
         for sample in samples {
-            users.extend(
-                sample.users.iter().filter(|(user, _)| **user <= smallest.threshold).map(|(user, arms)| (*user, *arms)),
-            );
+            let known = sample.users.iter().filter(|(user, _)| **user <= smallest.threshold);
+            known.for_each(|(user, arms)| *users.entry(*user).or_insert(0) |= arms);
         }
-        // Each sample is in order already, which a stable sort makes use of.
-        users.sort_by_key(|(user, _)| *user);
-        let each = users.chunk_by(|one, next| one.0 == next.0);
-        let arms = each.map(|same| same.iter().fold(0, |all, (_, arms)| all | arms));
-        (Sampled::count(arms), smallest.share())
+        (Sampled::count(users.into_values()), smallest.share())
     }
 
     /// The users in the sample.

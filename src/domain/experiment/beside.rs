@@ -9,15 +9,19 @@ use super::super::metric::Kind;
 use super::super::sketch::{Place, Sketch};
 use super::super::statistics::means::{self, Sample};
 use super::super::statistics::proportions::{self, SMALL_EXPECTED, Share};
+use super::super::statistics::same_quantile;
 use super::super::statistics::sequential::{interval, target_variance, tuning};
 use super::super::statistics::{Estimate, ratio};
 use super::super::window::Mergeable as _;
 use super::combine::cell;
-use super::report::{ByRequest, Difference, Range, Slower};
+use super::quantiles::QUANTILES;
+use super::report::{ByRequest, Difference, Range, SameQuantile, Slower};
 use super::{ARMS, Counted, Metric, Part, Settings};
 
 /// Slow is what is slower than this share of control's requests.
 const SLOW: f64 = 0.95;
+/// Requests of an arm for which tests of quantiles are tuned: before there are any, nobody knows.
+const TUNED_FOR: f64 = 10_000.0;
 
 /// Tests of single requests in the largest stratum, since strata with other splits cannot be poured together. `None` for
 /// metrics whose values are not those of single requests.
@@ -53,6 +57,7 @@ pub(super) fn by_request(
             effect: "cohen_h".to_owned(),
             effect_size: proportions::cohen_h(control, candidate),
             stratum,
+            quantiles: Vec::new(),
         });
     }
     let scale = metric.over[0].scale;
@@ -67,7 +72,19 @@ pub(super) fn by_request(
         effect: "cohen_d".to_owned(),
         effect_size: means::cohen_d(control, candidate),
         stratum,
+        quantiles: same_quantiles(evidence, of, metric, alpha),
     })
+}
+
+/// Whether quantiles of times are the same, in one stratum.
+fn same_quantiles(evidence: &RouteEvidence, of: &Counted<'_>, metric: &Metric, alpha: f64) -> Vec<SameQuantile> {
+    let times = |arm| metric.times.and_then(|term| cell(evidence, of, arm, term)?.times());
+    let [Some(control), Some(candidate)] = ARMS.map(times) else { return Vec::new() };
+    let tested = QUANTILES.into_iter().filter_map(|quantile| {
+        let test = same_quantile::SameQuantile { quantile, tuned: TUNED_FOR, alpha };
+        Some(SameQuantile { quantile, p_always_valid: test.p_value(control.beside(&candidate))? })
+    });
+    tested.collect()
 }
 
 /// The share of requests that are slower than 95 % of control's, by users.

@@ -8,7 +8,7 @@ use super::report::{Difference, QuantileReport, Range};
 use super::{ARMS, Counted, Metric};
 
 /// Which are told.
-const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
+pub(super) const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
 
 /// The quantiles of a metric of times, with intervals for one look; those that have too few values are left out.
 pub(super) fn of(

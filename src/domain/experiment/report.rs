@@ -228,6 +228,19 @@ pub struct ByRequest {
     pub effect_size: Option<f64>,
     /// The stratum that it is of, the largest: `PHASE/STRATUM`.
     pub stratum: String,
+    /// Of times: whether quantiles are the same.
+    #[serde(default)]
+    pub quantiles: Vec<SameQuantile>,
+}
+
+/// Whether both arms have the same quantile, each request taken for another user's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ExperimentSameQuantile")]
+pub struct SameQuantile {
+    /// Which: 0.95.
+    pub quantile: f64,
+    /// Two-sided p-value that holds at every look.
+    pub p_always_valid: f64,
 }
 
 /// A margin.

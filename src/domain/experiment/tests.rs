@@ -146,6 +146,21 @@ fn a_better_candidate_that_harms_nothing_is_shipped() {
 }
 
 #[test]
+fn quantiles_of_requests_are_tested_beside_the_verdict() {
+    let tested = |candidate: f64| {
+        let evidence = evidence(&[Run { latency: [2e5, candidate], ..Run::default() }]);
+        let report = asked(&evidence, &Settings::default(), &three());
+        assert!(named(&report, "errors").by_request.as_ref().unwrap().quantiles.is_empty());
+        let by_request = named(&report, "latency").by_request.clone().unwrap();
+        by_request.quantiles.iter().map(|of| (of.quantile, of.p_always_valid)).collect::<Vec<_>>()
+    };
+    let (alike, slower) = (tested(2e5), tested(2.4e5));
+    assert_eq!(alike.iter().map(|(quantile, _)| *quantile).collect::<Vec<_>>(), [0.5, 0.95, 0.99]);
+    assert!(alike.iter().all(|(_, p)| *p > 0.05), "{alike:?}");
+    assert!(slower.iter().all(|(_, p)| *p < 1e-6), "{slower:?}");
+}
+
+#[test]
 fn a_condition_of_the_file_that_does_not_hold_is_waited_for() {
     let evidence = evidence(&[Run { score: [0.7, 0.75], ..Run::default() }]);
     let condition = |verdict, found| Condition {

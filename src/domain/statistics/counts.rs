@@ -29,8 +29,8 @@ pub fn interval(share: Share, tuned: f64, alpha: f64) -> Option<Interval> {
     Some(Interval { lower: if seen == 0.0 { 0.0 } else { end(0.0) }, upper: if seen == 1.0 { 1.0 } else { end(1.0) } })
 }
 
-/// The logarithm of the mixture against the share `p`.
-fn ln_mixture(Share { successes, trials }: Share, p: f64, tuned: f64, alpha: f64) -> f64 {
+/// The logarithm of the mixture of likelihood ratios against the share `p`: an e-value at every look.
+pub(super) fn ln_mixture(Share { successes, trials }: Share, p: f64, tuned: f64, alpha: f64) -> f64 {
     let (q, failures) = (1.0 - p, trials - successes);
     let variance = p * q;
     let logarithm = -2.0 * alpha.ln();

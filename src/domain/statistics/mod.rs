@@ -13,6 +13,7 @@ pub mod power;
 pub mod proportions;
 pub mod quantile;
 pub mod ratio;
+pub mod same_quantile;
 pub mod sequential;
 
 /// What is estimated, and the variance of the estimate.
