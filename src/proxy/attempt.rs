@@ -14,7 +14,8 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, response};
 
-use super::connection::{Connection, HeadError, Message};
+use super::connection::{Connection, HeadError};
+use super::outbox::Message;
 use super::problem::Problem;
 use super::timer::Timer;
 use super::upload::{SharedUpload, UploadBody, UploadError};

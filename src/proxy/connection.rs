@@ -7,22 +7,21 @@
 //! come whole, and nothing came behind it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, response};
-use http_body::{Body as _, Frame};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use http::{Method, StatusCode, response};
+use http_body::Frame;
+use tokio::io::AsyncReadExt as _;
 
-use super::upload::UploadBody;
+use super::outbox::{Message, Outbox, SendError};
 use crate::config::model::Keepalive;
 use crate::upstream;
-use crate::upstream::http1::{self, Decoded, Decoder, Framing, MAX_HEAD_BYTES, Malformed};
+use crate::upstream::http1::{self, Decoded, Decoder, MAX_HEAD_BYTES, Malformed};
 
 /// How much is read at once, at most.
 const READ_BYTES: usize = 64 * 1_024;
@@ -30,15 +29,6 @@ const READ_BYTES: usize = 64 * 1_024;
 /// What was read is copied up to this size, so that a slow reader holds no more than it has to. Beyond, the buffer
 /// itself is passed on.
 const COPIED_BYTES: usize = 16 * 1_024;
-
-/// How much of an upload waits for the socket before more is asked for.
-const MAX_QUEUED_BYTES: usize = 64 * 1_024;
-
-/// How many pieces are written at once, at most.
-const MAX_SLICES: usize = 16;
-
-/// A head that was longer than this leaves no buffer behind.
-const KEPT_HEAD_BYTES: usize = 4 * 1_024;
 
 /// How many informational answers may come before the answer.
 const MAX_INFORMATIONAL: u8 = 16;
@@ -68,16 +58,6 @@ pub(crate) struct Connection {
     /// Whose it is; see [`upstream::Address::id`].
     pub(crate) address: u64,
     pub(crate) keepalive: Keepalive,
-}
-
-/// What is to be sent.
-pub(crate) struct Message<'a> {
-    pub(crate) method: &'a Method,
-    /// As it stands on the wire.
-    pub(crate) target: &'a str,
-    pub(crate) fields: &'a HeaderMap,
-    /// `None` for a request without a body.
-    pub(crate) body: Option<UploadBody>,
 }
 
 /// Why there is no head of an answer.
@@ -110,13 +90,7 @@ impl Connection {
         let wire = Wire {
             stream,
             buffer,
-            head: BytesMut::new(),
-            pieces: VecDeque::new(),
-            queued: 0,
-            upload: None,
-            unflushed: false,
-            wrote: false,
-            cannot_send: None,
+            sending: Outbox::default(),
             input: Bytes::new(),
             partial: BytesMut::new(),
             method: Method::GET,
@@ -189,7 +163,7 @@ impl Connection {
     /// The stream itself, with what was read ahead, for another protocol. `None` while a request is on its way.
     pub(crate) fn into_stream(self) -> Option<(upstream::Connection, Bytes)> {
         let wire = Rc::into_inner(self.wire)?.into_inner();
-        wire.has_sent().then_some((wire.stream, wire.input))
+        wire.sending.is_over().then_some((wire.stream, wire.input))
     }
 }
 
@@ -209,38 +183,11 @@ async fn pump(wire: Rc<RefCell<Wire>>) {
     .await;
 }
 
-/// Why the request did not leave whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SendError {
-    /// The other side takes nothing more. It may have answered.
-    Io,
-    /// The body failed, and the request with it.
-    Body,
-}
-
-/// What is still to come of a request's body.
-struct Upload {
-    body: Pin<Box<UploadBody>>,
-    /// How many bytes; `None` in chunks.
-    left: Option<u64>,
-}
-
 /// The connection itself.
 struct Wire {
     stream: upstream::Connection,
     buffer: Rc<ReadBuffer>,
-    /// The head of the present request, and framing, as far as it has not left.
-    head: BytesMut,
-    /// Pieces of its body that have not left.
-    pieces: VecDeque<Bytes>,
-    /// Bytes of its body that have been queued since nothing waited.
-    queued: usize,
-    upload: Option<Upload>,
-    unflushed: bool,
-    /// Whether anything of the present request has left.
-    wrote: bool,
-    /// Why the request will never leave whole.
-    cannot_send: Option<SendError>,
+    sending: Outbox,
     /// Read, and not taken.
     input: Bytes,
     /// The beginning of a head.
@@ -257,165 +204,26 @@ struct Wire {
 }
 
 impl Wire {
-    fn begin(&mut self, Message { method, target, fields, body }: Message<'_>) {
-        let framing = match &body {
-            None => Framing::None,
-            Some(body) if body.is_end_stream() => Framing::Length(0),
-            Some(body) => body.size_hint().exact().map_or(Framing::Chunked, Framing::Length),
-        };
-        http1::encode_head(&mut self.head, method, target, fields, framing);
-        let left = match framing {
-            Framing::None | Framing::Length(0) => None,
-            Framing::Length(left) => Some(Some(left)),
-            Framing::Chunked => Some(None),
-        };
-        self.upload = body.zip(left).map(|(body, left)| Upload { body: Box::pin(body), left });
-        self.method.clone_from(method);
-        self.wrote = false;
+    fn begin(&mut self, message: Message<'_>) {
+        self.method.clone_from(message.method);
         self.informational = 0;
         self.decoder = Decoder::over();
         self.reusable = false;
+        self.sending.begin(message);
     }
 
-    fn has_sent(&self) -> bool {
-        self.head.is_empty()
-            && self.pieces.is_empty()
-            && self.upload.is_none()
-            && !self.unflushed
-            && self.cannot_send.is_none()
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.sending.poll_send(&mut self.stream, cx)
     }
 
     fn is_ready(&self) -> bool {
-        self.reusable && self.decoder.is_over() && self.input.is_empty() && self.has_sent() && !self.pumped
-    }
-
-    /// Ready once the request has left.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        if let Some(error) = self.cannot_send {
-            return Poll::Ready(Err(error));
-        }
-        let sent = ready!(self.poll_send_all(cx));
-        if let Err(error) = sent {
-            self.cannot_send = Some(error);
-            self.upload = None;
-            self.pieces.clear();
-            self.head.clear();
-        }
-        Poll::Ready(sent)
-    }
-
-    fn poll_send_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        loop {
-            self.take_pieces(cx)?;
-            if self.head.is_empty() && self.pieces.is_empty() {
-                if self.unflushed {
-                    ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(|_| SendError::Io)?;
-                    self.unflushed = false;
-                }
-                if self.head.capacity() > KEPT_HEAD_BYTES {
-                    self.head = BytesMut::new();
-                }
-                return if self.upload.is_some() { Poll::Pending } else { Poll::Ready(Ok(())) };
-            }
-            let written = ready!(self.poll_write(cx)).map_err(|_| SendError::Io)?;
-            if written == 0 {
-                return Poll::Ready(Err(SendError::Io));
-            }
-            self.wrote = true;
-            self.unflushed = true;
-            self.advance(written);
-        }
-    }
-
-    /// Asks the body for more, while there is room for it.
-    fn take_pieces(&mut self, cx: &mut Context<'_>) -> Result<(), SendError> {
-        while let Some(upload) = self.upload.as_mut().filter(|_| self.queued < MAX_QUEUED_BYTES) {
-            let Poll::Ready(frame) = upload.body.as_mut().poll_frame(cx) else { return Ok(()) };
-            let ended = match frame.transpose().map_err(|_| SendError::Body)?.map(Frame::into_data) {
-                None => Some(None),
-                Some(Err(frame)) => Some(frame.into_trailers().ok()),
-                Some(Ok(piece)) => {
-                    let is_last = upload.body.is_end_stream();
-                    self.queue(piece)?;
-                    is_last.then_some(None)
-                }
-            };
-            if let Some(trailers) = ended {
-                self.end_upload(trailers)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn queue(&mut self, piece: Bytes) -> Result<(), SendError> {
-        // An empty chunk would be the last.
-        let Some(upload) = self.upload.as_mut().filter(|_| !piece.is_empty()) else { return Ok(()) };
-        self.queued += piece.len();
-        if let Some(left) = &mut upload.left {
-            *left = left.checked_sub(piece.len() as u64).ok_or(SendError::Body)?;
-            self.pieces.push_back(piece);
-        } else {
-            let mut line = BytesMut::new();
-            http1::encode_chunk_size(&mut line, piece.len());
-            self.pieces.extend([line.freeze(), piece, Bytes::from_static(b"\r\n")]);
-        }
-        Ok(())
-    }
-
-    fn end_upload(&mut self, trailers: Option<HeaderMap>) -> Result<(), SendError> {
-        match (self.upload.take().map(|upload| upload.left), trailers) {
-            (Some(Some(left)), _) if left > 0 => return Err(SendError::Body),
-            (Some(None), Some(trailers)) => {
-                let mut end = BytesMut::new();
-                http1::encode_trailers(&mut end, &trailers);
-                self.pieces.push_back(end.freeze());
-            }
-            (Some(None), None) => self.pieces.push_back(Bytes::from_static(http1::LAST_CHUNK)),
-            (Some(Some(_)) | None, _) => {}
-        }
-        Ok(())
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self { stream, head, pieces, .. } = self;
-        if pieces.is_empty() {
-            return Pin::new(stream).poll_write(cx, head);
-        }
-        let all = std::iter::once(&head[..]).chain(pieces.iter().map(|piece| &piece[..]));
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(all.filter(|piece| !piece.is_empty())) {
-            *slice = IoSlice::new(piece);
-            count += 1;
-        }
-        Pin::new(stream).poll_write_vectored(cx, &slices[..count])
-    }
-
-    /// Forgets what has left.
-    fn advance(&mut self, mut written: usize) {
-        let of_head = written.min(self.head.len());
-        if of_head == self.head.len() {
-            // Keeps its room for the next one.
-            self.head.clear();
-        } else {
-            self.head.advance(of_head);
-        }
-        written -= of_head;
-        while let Some(first) = self.pieces.front_mut() {
-            if written < first.len() {
-                first.advance(written);
-                return;
-            }
-            written -= first.len();
-            self.pieces.pop_front();
-        }
-        self.queued = 0;
+        self.reusable && self.decoder.is_over() && self.input.is_empty() && self.sending.is_over() && !self.pumped
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, HeadError>> {
         match self.poll_send(cx) {
             Poll::Ready(Err(SendError::Body)) => return Poll::Ready(Err(HeadError::Body)),
-            Poll::Ready(Err(SendError::Io)) if !self.wrote => return Poll::Ready(Err(HeadError::Unsent)),
+            Poll::Ready(Err(SendError::Io)) if !self.sending.has_begun() => return Poll::Ready(Err(HeadError::Unsent)),
             // It may have answered before it took everything.
             Poll::Ready(Err(SendError::Io) | Ok(())) | Poll::Pending => {}
         }
@@ -470,10 +278,10 @@ impl Wire {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.pumped {
             self.reader = Some(cx.waker().clone());
-            if self.cannot_send == Some(SendError::Body) {
+            if self.sending.failure() == Some(SendError::Body) {
                 return Poll::Ready(Some(Err(Broken)));
             }
-        } else if !self.has_sent()
+        } else if !self.sending.is_over()
             && let Poll::Ready(Err(SendError::Body)) = self.poll_send(cx)
         {
             return Poll::Ready(Some(Err(Broken)));

@@ -18,6 +18,7 @@ mod headers;
 pub mod identity;
 mod ledger;
 pub mod listener;
+mod outbox;
 mod pins;
 mod pool;
 mod problem;
