@@ -120,7 +120,11 @@ impl Try<'_> {
         };
         match self.exchange(connection, outgoing, now, timer).await {
             Ok(answer) => Ok(answer),
-            Err(Broken::Unsent) => Ok(Box::pin(self.send_fresh(outgoing, timer)).await?),
+            // Of the body something may have been taken over, though it never left.
+            Err(Broken::Unsent) if outgoing.body.upload().is_none_or(SharedUpload::can_replay) => {
+                Ok(Box::pin(self.send_fresh(outgoing, timer)).await?)
+            }
+            Err(Broken::Unsent) => Err(SendError::Failed(RESET)),
             Err(Broken::Silent) => Err(SendError::Stale),
             Err(Broken::Failed(failure)) => Err(SendError::Failed(failure)),
         }

@@ -7,6 +7,7 @@
 //! come whole, and nothing came behind it.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -16,9 +17,13 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Method, StatusCode, response};
 use http_body::Frame;
+use hyper::ext::ReasonPhrase;
 use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinHandle;
+use tokio::task::coop::unconstrained;
 
 use super::outbox::{Message, Outbox, SendError};
+use super::upload::SharedUpload;
 use crate::config::model::Keepalive;
 use crate::upstream;
 use crate::upstream::http1::{self, Decoded, Decoder, MAX_HEAD_BYTES, Malformed};
@@ -55,6 +60,8 @@ impl ReadBuffer {
 /// See the module.
 pub(crate) struct Connection {
     wire: Rc<RefCell<Wire>>,
+    /// Sends what is left of the request; it ends with the connection.
+    pump: RefCell<Option<Pump>>,
     /// Whose it is; see [`upstream::Address::id`].
     pub(crate) address: u64,
     pub(crate) keepalive: Keepalive,
@@ -100,7 +107,7 @@ impl Connection {
             pumped: false,
             reader: None,
         };
-        Self { wire: Rc::new(RefCell::new(wire)), address, keepalive }
+        Self { wire: Rc::new(RefCell::new(wire)), pump: RefCell::default(), address, keepalive }
     }
 
     /// Begins a request. It leaves while the connection is polled.
@@ -133,6 +140,11 @@ impl Connection {
         self.wire.borrow().is_ready()
     }
 
+    /// Whether the request has left whole.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.wire.borrow().sending.is_over()
+    }
+
     /// Whether a resting connection can still be used: nothing may have come, not even its end.
     pub(crate) fn is_usable(&self) -> bool {
         let mut wire = self.wire.borrow_mut();
@@ -143,21 +155,23 @@ impl Connection {
     pub(crate) fn is_at_rest(&self) -> bool {
         let mut wire = self.wire.borrow_mut();
         let Wire { stream, buffer, .. } = &mut *wire;
-        buffer.poll_read(stream, &mut Context::from_waker(Waker::noop())).is_pending() && wire.is_ready()
+        // Hundreds may be looked at in one turn, more than a task is given to read.
+        let read = pin!(unconstrained(poll_fn(|cx| buffer.poll_read(stream, cx))));
+        read.poll(&mut Context::from_waker(Waker::noop())).is_pending() && wire.is_ready()
     }
 
-    /// From now on the request goes on by itself, until it has left. The answer is still to be polled.
+    /// From now on the request goes on by itself, until it has left or the connection is dropped. The answer is
+    /// still to be polled.
     pub(crate) fn detach(&self) {
         self.wire.borrow_mut().pumped = true;
-        tokio::task::spawn_local(pump(Rc::clone(&self.wire)));
+        *self.pump.borrow_mut() = Some(Pump::of(&self.wire));
     }
 
-    /// Lets what was handed over leave, for at most this long, unless it goes on by itself already.
-    pub(crate) fn linger(self, bound: Duration) {
-        if self.wire.borrow().pumped {
-            return;
-        }
-        tokio::task::spawn_local(tokio::time::timeout(bound, pump(self.wire)));
+    /// After the answer is whole: lets what is left of the request go on, for as long as the client sends and the
+    /// other side takes something within each `idle`.
+    pub(crate) fn outlive_answer(self, upload: SharedUpload, idle: Duration) {
+        let pump = self.pump.take().unwrap_or_else(|| Pump::of(&self.wire));
+        tokio::task::spawn_local(pump.outlive(upload, idle));
     }
 
     /// The stream itself, with what was read ahead, for another protocol. `None` while a request is on its way.
@@ -167,20 +181,40 @@ impl Connection {
     }
 }
 
-/// Sends what is left of a request.
-async fn pump(wire: Rc<RefCell<Wire>>) {
-    std::future::poll_fn(|cx| {
-        let mut wire = wire.borrow_mut();
-        let sent = ready!(wire.poll_send(cx));
-        if sent == Err(SendError::Body)
-            && let Some(reader) = wire.reader.take()
-        {
-            // The answer to half a request is not waited for.
-            reader.wake();
+/// A task that sends what is left of a request. It ends when this is dropped.
+struct Pump(JoinHandle<()>);
+
+impl Pump {
+    fn of(wire: &Rc<RefCell<Wire>>) -> Self {
+        let wire = Rc::clone(wire);
+        Self(tokio::task::spawn_local(poll_fn(move |cx| {
+            let mut wire = wire.borrow_mut();
+            let sent = ready!(wire.poll_send(cx));
+            if sent == Err(SendError::Body)
+                && let Some(reader) = wire.reader.take()
+            {
+                // The answer to half a request is not waited for.
+                reader.wake();
+            }
+            Poll::Ready(())
+        })))
+    }
+
+    async fn outlive(mut self, upload: SharedUpload, idle: Duration) {
+        tokio::select! {
+            // It has left, or never will: nobody takes the rest of the body.
+            _ended = &mut self.0 => {}
+            () = upload.outlive_answer(idle) => {
+                let _late = tokio::time::timeout(idle, &mut self.0).await;
+            }
         }
-        Poll::Ready(())
-    })
-    .await;
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The connection itself.
@@ -241,7 +275,7 @@ impl Wire {
                 read
             } else {
                 self.partial.extend_from_slice(&read);
-                self.partial.split().freeze()
+                std::mem::take(&mut self.partial).freeze()
             };
         }
     }
@@ -272,6 +306,9 @@ impl Wire {
         parts.status = head.status;
         parts.version = head.version;
         parts.headers = head.headers;
+        if let Some(reason) = head.reason.and_then(|reason| ReasonPhrase::try_from(&reason[..]).ok()) {
+            parts.extensions.insert(reason);
+        }
         parts
     }
 

@@ -27,7 +27,7 @@ use super::timer::Timer;
 use super::tunnel;
 use super::upload::SharedUpload;
 use crate::clock;
-use crate::config::model::{ArmRewrite, Endpoint, Target};
+use crate::config::model::{ArmRewrite, Endpoint, Source, Target};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{self, Lease, View};
@@ -248,6 +248,14 @@ impl Exchange {
         if route.pin.is_some() {
             headers.remove(X_POINTSMAN_PIN);
         }
+        if self.survey.announces_trailers {
+            let exposure = snapshot.config().exposure.as_ref().map(|settings| &settings.header);
+            let ours = [token, exposure, route.override_header.as_ref().map(|rule| &rule.header)];
+            headers::unannounce(headers, |name| {
+                let is_key = |source: &Source| matches!(source, Source::Header(key) if key == name);
+                *name == X_POINTSMAN_PIN || ours.contains(&Some(name)) || identity.iter().any(is_key)
+            });
+        }
         headers.insert(header::HOST, respond::upstream_host(backend, endpoint, &self.host));
         if let Some(rewrite) = route.rewrite(arm) {
             rewriting::fit_request(headers, rewrite, body);
@@ -306,7 +314,9 @@ impl Exchange {
             snapshot.backends[index].state.throttle(clock::millis(now + wait));
         }
         self.ledger.first_byte(now, values);
-        if status == StatusCode::SWITCHING_PROTOCOLS && self.upgrade.is_none() {
+        // A connection on which the request is still on its way cannot speak another protocol.
+        let can_switch = self.upgrade.is_some() && answer.connection.has_sent();
+        if status == StatusCode::SWITCHING_PROTOCOLS && !can_switch {
             return Tried::Failed(Failure::Backend(Cause::Reset, Problem::BadAnswer));
         }
         headers::prepare_response(&mut answer.head.headers, version);

@@ -12,6 +12,7 @@ use super::identity;
 use super::timer::Timer;
 use crate::config::model::{Backend, HeaderChanges, Pass, Source};
 use crate::live::Snapshot;
+use crate::upstream::http1;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -104,6 +105,8 @@ pub(crate) struct Survey {
     pub(crate) hosts: u8,
     /// How often `Transfer-Encoding` stands.
     pub(crate) transfer_encodings: u8,
+    /// Whether trailers are announced.
+    pub(crate) announces_trailers: bool,
     connection: bool,
     te: bool,
     upgrade: bool,
@@ -123,6 +126,7 @@ pub(crate) fn survey(headers: &HeaderMap) -> Survey {
         match name {
             "host" => survey.hosts = survey.hosts.saturating_add(1),
             "transfer-encoding" => survey.transfer_encodings = survey.transfer_encodings.saturating_add(1),
+            "trailer" => survey.announces_trailers = true,
             "connection" => survey.connection = true,
             "te" => survey.te = true,
             "upgrade" => survey.upgrade = true,
@@ -334,6 +338,19 @@ pub(crate) fn fit_to_backend(
     }
     for (name, value) in &backend.headers {
         headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// Takes back the announcement of trailers with these names: what counts in a head must not come behind it, where
+/// nobody has looked at it.
+pub(crate) fn unannounce(headers: &mut HeaderMap, is_meant: impl Fn(&HeaderName) -> bool) {
+    let announced = http1::announced_trailers(headers);
+    if announced.iter().any(&is_meant) {
+        let left: Vec<&str> = announced.iter().filter(|name| !is_meant(name)).map(HeaderName::as_str).collect();
+        headers.remove(header::TRAILER);
+        if let Ok(left) = HeaderValue::try_from(left.join(", ")) {
+            headers.insert(header::TRAILER, left);
+        }
     }
 }
 

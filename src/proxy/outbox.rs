@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method, header};
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite;
 
@@ -18,6 +18,9 @@ use crate::upstream::http1::{self, Framing};
 
 /// How much of an upload waits for the socket before more is asked for.
 const MAX_QUEUED_BYTES: usize = 64 * 1_024;
+
+/// How many pieces wait for it; a client may make each byte a piece.
+const MAX_QUEUED_PIECES: usize = 48;
 
 /// How many pieces are written at once, at most.
 const MAX_SLICES: usize = 16;
@@ -61,6 +64,8 @@ pub(super) struct Outbox {
     /// Bytes of the body that have been queued since nothing waited.
     queued: usize,
     upload: Option<Upload>,
+    /// The trailers that were announced.
+    trailers: Vec<HeaderName>,
     unflushed: bool,
     /// Whether anything has left.
     begun: bool,
@@ -72,6 +77,8 @@ impl Outbox {
     /// The next request; the one before has left.
     pub(super) fn begin(&mut self, Message { method, target, fields, body }: Message<'_>) {
         let framing = match &body {
+            // Said by the client, and perhaps asked for by the backend.
+            None if fields.contains_key(header::CONTENT_LENGTH) => Framing::Length(0),
             None => Framing::None,
             Some(body) if body.is_end_stream() => Framing::Length(0),
             Some(body) => body.size_hint().exact().map_or(Framing::Chunked, Framing::Length),
@@ -83,6 +90,7 @@ impl Outbox {
             Framing::Chunked => Some(None),
         };
         self.upload = body.zip(left).map(|(body, left)| Upload { body: Box::pin(body), left });
+        self.trailers = if framing == Framing::Chunked { http1::announced_trailers(fields) } else { Vec::new() };
         self.begun = false;
     }
 
@@ -153,7 +161,10 @@ impl Outbox {
 
     /// Asks the body for more, while there is room for it.
     fn take_pieces(&mut self, cx: &mut Context<'_>) -> Result<(), SendError> {
-        while let Some(upload) = self.upload.as_mut().filter(|_| self.queued < MAX_QUEUED_BYTES) {
+        while let Some(upload) = self.upload.as_mut() {
+            if self.queued >= MAX_QUEUED_BYTES || self.pieces.len() >= MAX_QUEUED_PIECES {
+                return Ok(());
+            }
             let Poll::Ready(frame) = upload.body.as_mut().poll_frame(cx) else { return Ok(()) };
             let ended = match frame.transpose().map_err(|_| SendError::Body)?.map(Frame::into_data) {
                 None => Some(None),
@@ -191,7 +202,7 @@ impl Outbox {
             (Some(Some(left)), _) if left > 0 => return Err(SendError::Body),
             (Some(None), Some(trailers)) => {
                 let mut end = BytesMut::new();
-                http1::encode_trailers(&mut end, &trailers);
+                http1::encode_trailers(&mut end, &trailers, &self.trailers);
                 self.pieces.push_back(end.freeze());
             }
             (Some(None), None) => self.pieces.push_back(Bytes::from_static(http1::LAST_CHUNK)),

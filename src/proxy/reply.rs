@@ -128,11 +128,12 @@ impl Stream {
         match self.connection.take() {
             Some(connection) if connection.is_ready() => self.ledger.worker().pool().put(connection, now),
             // The answer came before the last of the upload had left.
-            Some(connection) if self.upload.is_some() => connection.linger(self.idle),
-            Some(_) | None => {}
-        }
-        if let Some(upload) = self.upload.take().filter(|upload| !upload.progress().finished) {
-            tokio::task::spawn_local(upload.outlive_answer(self.idle));
+            Some(connection) => {
+                if let Some(upload) = self.upload.take() {
+                    connection.outlive_answer(upload, self.idle);
+                }
+            }
+            None => {}
         }
         self.ledger.request().peer.keep_timer(std::mem::take(&mut self.timer));
         if let Some(tap) = self.tap.take() {

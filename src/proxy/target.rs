@@ -6,7 +6,14 @@ use http::uri::PathAndQuery;
 /// The target that the upstream sees: origin-form, with the matched prefix replaced and the base path before.
 pub(crate) fn upstream_uri(uri: &Uri, matched: &str, rewrite: Option<&str>, base_path: &str) -> Option<PathAndQuery> {
     if rewrite.is_none() && base_path.is_empty() {
-        return Some(uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+        return match uri.path_and_query() {
+            // What a URL without a path stands for is said on the wire (RFC 9112, 3.2.1).
+            Some(target) if target.as_str().starts_with('?') => {
+                PathAndQuery::try_from(format!("/{}", target.as_str())).ok()
+            }
+            Some(target) => Some(target.clone()),
+            None => Some(PathAndQuery::from_static("/")),
+        };
     }
     let path = uri.path();
     let rest = match rewrite {
@@ -41,6 +48,9 @@ mod tests {
             ("/a/b?c=d", "/a", None, "", "/a/b?c=d"),
             ("http://host/a?b", "/", None, "", "/a?b"),
             ("http://host", "/", None, "", "/"),
+            ("http://host?b", "/", None, "", "/?b"),
+            ("http://host?b", "/", None, "/base", "/base/?b"),
+            ("*", "/", None, "", "*"),
             ("/a/b?c", "/a", Some("/v2"), "", "/v2/b?c"),
             ("/a", "/a", Some("/v2"), "", "/v2"),
             ("/a", "/a", Some("/"), "", "/"),
@@ -53,7 +63,7 @@ mod tests {
         for (uri, matched, rewrite, base, expected) in rows {
             let uri: Uri = uri.parse().unwrap();
             let found = upstream_uri(&uri, matched, rewrite, base).unwrap();
-            assert_eq!(found.to_string(), expected, "{uri} {matched} {rewrite:?} {base}");
+            assert_eq!(found.as_str(), expected, "{uri} {matched} {rewrite:?} {base}");
         }
     }
 
@@ -67,7 +77,7 @@ mod tests {
         ];
         for (uri, path, base, expected) in rows {
             let uri: Uri = uri.parse().unwrap();
-            assert_eq!(replaced_uri(&uri, path, base).unwrap().to_string(), expected, "{uri} {path} {base}");
+            assert_eq!(replaced_uri(&uri, path, base).unwrap().as_str(), expected, "{uri} {path} {base}");
         }
     }
 }

@@ -239,7 +239,8 @@ impl SharedUpload {
         upload.revoke();
         upload.caught_up = upload.kept.is_empty();
         upload.progress_at = now;
-        let reading = Reading { upload: self.clone(), turn: upload.turn, replayed: 0, trailers_sent: false };
+        let lost = !upload.whole;
+        let reading = Reading { upload: self.clone(), turn: upload.turn, lost, replayed: 0, trailers_sent: false };
         UploadBody(Content::Client(reading))
     }
 
@@ -431,6 +432,8 @@ enum Content {
 struct Reading {
     upload: SharedUpload,
     turn: u32,
+    /// Whether something of the body is gone: what is left of it must never pass for the whole.
+    lost: bool,
     replayed: usize,
     trailers_sent: bool,
 }
@@ -452,7 +455,7 @@ impl Body for UploadBody {
             Content::Client(reading) => reading,
         };
         let mut upload = reading.upload.0.borrow_mut();
-        if upload.turn != reading.turn {
+        if upload.turn != reading.turn || reading.lost {
             return Poll::Ready(Some(Err(UploadError::Revoked)));
         }
         // What an earlier turn, or gathering, has kept goes first.
@@ -486,7 +489,11 @@ impl Body for UploadBody {
         let upload = reading.upload.0.borrow();
         let replayed = reading.replayed >= upload.kept.len();
         let trailers_due = !reading.trailers_sent && upload.trailers.is_some();
-        upload.turn == reading.turn && replayed && !trailers_due && (upload.finished || upload.incoming.is_end_stream())
+        upload.turn == reading.turn
+            && !reading.lost
+            && replayed
+            && !trailers_due
+            && (upload.finished || upload.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,12 +3,14 @@
 //! Invariant: every call goes to the wrapped stream, vectored writes among them, so that a head and a
 //! body still leave in one system call; on a plain socket, small ones in the cheapest one.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
 
 /// A connection to an upstream.
@@ -42,7 +44,8 @@ impl Connection {
             Self::Tls(stream) => {
                 let mut byte = [0];
                 let mut buffer = ReadBuf::new(&mut byte);
-                Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
+                let read = unconstrained(poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer)));
+                pin!(read).poll(&mut Context::from_waker(Waker::noop())).is_pending()
             }
         }
     }

@@ -58,10 +58,13 @@ fn a_length_beside_a_coding_does_not_reach_the_client() {
 
 #[test]
 fn the_same_length_twice_becomes_one() {
-    let upstream = raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok");
-    let answer = before(&upstream).get("/", &[]);
-    if answer.status != 502 {
+    for lengths in
+        ["content-length: 2\r\ncontent-length: 2", "content-length: 2, 2", "content-length: 2,2\r\ncontent-length: 2"]
+    {
+        let upstream = Upstream::answering(move |_| format!("HTTP/1.1 200 OK\r\n{lengths}\r\n\r\nok").into_bytes());
+        let answer = before(&upstream).get("/", &[]);
         answer.expect(200, "ok");
+        assert_eq!(answer.get("content-length"), Some("2"), "{lengths}");
     }
 }
 
@@ -108,4 +111,39 @@ fn a_head_without_end_is_bounded() {
     let answer = gateway.get("/", &[]);
     assert_eq!(answer.status, 502, "{answer:?}");
     assert!(gateway.resident_kib() < 64 * 1024, "{} KiB", gateway.resident_kib());
+}
+
+#[test]
+fn a_backend_may_call_a_status_what_it_likes() {
+    for start in ["HTTP/1.1 520 Web Server Returned an Unknown Error", "HTTP/1.1 200 Fine"] {
+        let upstream = Upstream::answering(move |_| format!("{start}\r\ncontent-length: 2\r\n\r\nok").into_bytes());
+        let answer = before(&upstream).get("/", &[]);
+        assert_eq!((answer.head.start.as_str(), answer.text().as_str()), (start, "ok"));
+    }
+}
+
+#[test]
+fn an_answer_in_the_old_version_ends_its_connection() {
+    let upstream = raw("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok");
+    let gateway = before(&upstream);
+    let mut client = gateway.client();
+    for _ in 0..3 {
+        client.get("/", &[]).expect(200, "ok");
+    }
+    assert_eq!((upstream.heads(), upstream.connections()), (3, 3));
+}
+
+#[test]
+fn nobody_changes_protocols_in_the_middle_of_a_request() {
+    let upstream = Upstream::scripted(|conversation| {
+        if conversation.head().is_some() {
+            conversation.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+            conversation.await_departure();
+        }
+    });
+    let gateway = before(&upstream);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 10\r\n\r\nhalf");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (502, "bad_answer"));
 }

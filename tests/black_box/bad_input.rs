@@ -207,6 +207,7 @@ fn hosts_that_are_none_are_refused() {
         ("GET http://a/ HTTP/1.1\r\n\r\n".to_owned(), BAD),
         ("GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), BAD),
         ("GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), Normalised("")),
+        ("GET http://a?b HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), Normalised("")),
     ];
     run(&rows);
 }

@@ -222,3 +222,33 @@ fn a_client_that_says_close_is_closed_after_its_answer() {
     gateway.get("/", &[]).expect(200, "ok");
     assert_eq!(upstream.connections(), 1, "the client's wish is not the upstream's affair");
 }
+
+#[test]
+fn trailers_that_nobody_looked_at_do_not_pass() {
+    let upstream = Upstream::answering(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let gateway = before(&upstream);
+    let mut client = gateway.client();
+    let named = "x-mine, x-user-id, x-forwarded-for, x-pointsman-shadow, proxy-authorization";
+    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ntrailer: {named}\r\ntransfer-encoding: chunked\r\n\r\n"));
+    let trailers = "x-mine: 1\r\nx-user-id: other\r\nx-forwarded-for: 6.6.6.6\r\nx-pointsman-shadow: 1\r\n\
+                    proxy-authorization: y\r\nnot-announced: 2\r\n";
+    client.send(chunked(&[b"body"], trailers));
+    client.answer().expect(200, "ok");
+    let seen = upstream.only_request();
+    assert_eq!(seen.trailers.fields.len(), 1, "{:?}", seen.trailers);
+    assert_eq!(seen.trailers.get("x-mine"), Some("1"));
+}
+
+#[test]
+fn what_a_client_says_of_an_empty_body_passes() {
+    let upstream = Upstream::saying("ok");
+    let gateway = before(&upstream);
+    let mut client = gateway.client();
+    for (method, told, expected) in
+        [("DELETE", "content-length: 0\r\n", Some("0")), ("DELETE", "", None), ("POST", "", Some("0"))]
+    {
+        client.send(format!("{method} / HTTP/1.1\r\nhost: a\r\n{told}\r\n"));
+        client.answer().expect(200, "ok");
+        assert_eq!(upstream.last_request().head.get("content-length"), expected, "{method} {told:?}");
+    }
+}

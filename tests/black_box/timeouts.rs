@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::message::Ending;
 use crate::support::upstream::{Blackhole, Refusing};
-use crate::support::{Gateway, Setup, Upstream};
+use crate::support::{Gateway, Setup, Upstream, eventually};
 
 /// A gateway before one backend with these keys of backend and route.
 fn before(url: &str, backend: &str, route: &str) -> Gateway {
@@ -192,4 +192,32 @@ fn a_client_that_stops_sending_after_its_answer_holds_nothing() {
     client.answer().expect(200, "early");
     upstream.await_departures(1);
     client.expect_closed();
+}
+
+#[test]
+fn an_upload_that_nobody_takes_holds_nothing() {
+    let whole = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 5\r\n\r\nearly";
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nearly";
+    for answer in [whole, half] {
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        let upstream = Upstream::scripted(move |conversation| {
+            if conversation.head().is_some() {
+                conversation.write(answer);
+                // It takes nothing of the body, and stays.
+                let _over = wait.lock().unwrap().recv();
+            }
+        });
+        let gateway = before(&upstream.url(), "timeouts = { idle = \"300ms\" }", "");
+        let mut client = gateway.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 90000000\r\n\r\n");
+        client.wire.socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert!(!client.try_send(vec![b'x'; 90_000_000]), "nobody can have taken it");
+        drop(client);
+        eventually("the end of the client's connection", || {
+            (gateway.metric("pointsman_connections") == Some(0.0)).then_some(())
+        });
+        gateway.signal("TERM");
+        drop(done);
+    }
 }

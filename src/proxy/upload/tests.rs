@@ -264,3 +264,16 @@ proptest! {
         }));
     }
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_body_never_passes_for_the_whole() {
+    with_upload(&with_length(b"abcde"), ROOMY, async |upload, _client, _memory| {
+        let mut first = Box::pin(upload.next_body(clock::now()));
+        assert!(first.frame().await.is_some_and(|frame| frame.is_ok()));
+        assert!(!upload.can_replay(), "nothing is kept");
+        let mut second = Box::pin(upload.next_body(clock::now()));
+        assert!(!second.is_end_stream());
+        assert_eq!(second.frame().await.map(|frame| frame.err()), Some(Some(UploadError::Revoked)));
+    })
+    .await;
+}

@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Malformed;
 
-/// The most that the extensions of all chunks of a body can take, in bytes. They mean nothing here.
+/// The most that the extensions of all chunks of a body can take, in bytes, zeros before their sizes among them. They
+/// mean nothing here.
 pub const MAX_CHUNK_EXTENSION_BYTES: usize = 16 * 1_024;
 
 /// The longest trailers, in bytes.
@@ -13,9 +14,6 @@ pub const MAX_TRAILER_BYTES: usize = 16 * 1_024;
 
 /// The most fields in trailers.
 const MAX_TRAILERS: usize = 100;
-
-/// Digits of a chunk's size: as many as a `u64` has.
-const MAX_SIZE_DIGITS: u8 = 16;
 
 /// Where the body of an answer ends.
 #[derive(Debug)]
@@ -144,7 +142,8 @@ struct Chunks {
     at: Place,
     /// What is left of the present chunk; while its size is being read, that.
     left: u64,
-    digits: u8,
+    /// Whether a digit of the size was read.
+    sized: bool,
     extension_bytes: usize,
     /// Trailers so far, with their line ends.
     trailers: BytesMut,
@@ -206,14 +205,13 @@ impl Chunks {
     /// One byte of the framing.
     fn step(&mut self, byte: u8) -> Result<(), Malformed> {
         self.at = match (self.at, byte) {
-            (Place::Size, _) if byte.is_ascii_hexdigit() && self.digits < MAX_SIZE_DIGITS => {
-                self.digits += 1;
-                self.left = (self.left << 4) | u64::from((byte as char).to_digit(16).ok_or(Malformed)?);
+            (Place::Size, _) if byte.is_ascii_hexdigit() => {
+                self.digit(byte)?;
                 Place::Size
             }
-            (Place::Size, b' ' | b'\t') if self.digits > 0 => Place::AfterSize,
-            (Place::Size, b';') if self.digits > 0 => Place::Extension,
-            (Place::Size, b'\r') if self.digits > 0 => Place::SizeEnd,
+            (Place::Size, b' ' | b'\t') if self.sized => Place::AfterSize,
+            (Place::Size, b';') if self.sized => Place::Extension,
+            (Place::Size, b'\r') if self.sized => Place::SizeEnd,
             (Place::AfterSize, b' ' | b'\t') => {
                 self.count_extension()?;
                 Place::AfterSize
@@ -225,7 +223,7 @@ impl Chunks {
                 Place::Extension
             }
             (Place::SizeEnd, b'\n') => {
-                self.digits = 0;
+                self.sized = false;
                 if self.left == 0 { Place::Trailers } else { Place::Data }
             }
             (Place::DataReturn, b'\r') => Place::DataEnd,
@@ -243,6 +241,17 @@ impl Chunks {
                 _,
             ) => return Err(Malformed),
         };
+        Ok(())
+    }
+
+    fn digit(&mut self, byte: u8) -> Result<(), Malformed> {
+        let digit = (byte as char).to_digit(16).ok_or(Malformed)?;
+        if self.left == 0 && digit == 0 {
+            // Zeros before a number mean nothing, but do not go on for ever.
+            self.count_extension()?;
+        }
+        self.sized = true;
+        self.left = self.left.checked_mul(16).ok_or(Malformed)? | u64::from(digit);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ mod request;
 mod response;
 
 pub use decoder::{Decoded, Decoder, MAX_CHUNK_EXTENSION_BYTES, MAX_TRAILER_BYTES};
-pub use request::{Framing, LAST_CHUNK, encode_chunk_size, encode_head, encode_trailers};
+pub use request::{Framing, LAST_CHUNK, announced_trailers, encode_chunk_size, encode_head, encode_trailers};
 pub use response::{Head, MAX_HEAD_BYTES, MAX_HEADERS, parse_head};
 
 /// What a backend sent is not HTTP/1.1, or is beyond a limit.

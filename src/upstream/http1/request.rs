@@ -79,11 +79,27 @@ pub fn encode_chunk_size(out: &mut BytesMut, bytes: usize) {
     out.put_slice(b"\r\n");
 }
 
-/// Appends the last chunk, the trailers that may be sent as such, and the end.
-pub fn encode_trailers(out: &mut BytesMut, trailers: &HeaderMap) {
+/// The names that `Trailer` announces (RFC 9110, 6.6.2).
+#[must_use]
+pub fn announced_trailers(fields: &HeaderMap) -> Vec<HeaderName> {
+    let values = fields.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok()).collect()
+}
+
+/// Whether a trailer may be sent: not what a head is read for, nor what a proxy says of the client, which a backend
+/// might take for the proxy's word.
+fn may_trail(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    !NEVER_TRAILERS.contains(name)
+        && !["x-forwarded-", "x-pointsman-", "proxy-"].iter().any(|prefix| text.starts_with(prefix))
+        && !["forwarded", "keep-alive", "via", "x-real-ip", "x-request-id"].contains(&text)
+}
+
+/// Appends the last chunk, the trailers that were announced and may be sent as such, and the end.
+pub fn encode_trailers(out: &mut BytesMut, trailers: &HeaderMap, announced: &[HeaderName]) {
     out.put_slice(b"0\r\n");
     for (name, value) in trailers {
-        if !NEVER_TRAILERS.contains(name) {
+        if announced.contains(name) && may_trail(name) {
             encode_field(out, name.as_str(), value.as_bytes());
         }
     }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, head
 use super::{Decoder, Malformed};
 
 /// The longest head of an answer, in bytes.
-pub const MAX_HEAD_BYTES: usize = 128 * 1_024;
+pub const MAX_HEAD_BYTES: usize = 256 * 1_024;
 
 /// The most fields in the head of an answer.
 pub const MAX_HEADERS: usize = 256;
@@ -18,10 +18,12 @@ pub const MAX_HEADERS: usize = 256;
 pub struct Head {
     /// The status code, 100 to 999.
     pub status: StatusCode,
+    /// What the backend calls the status, where that is not its usual name.
+    pub reason: Option<Bytes>,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
-    /// The fields, but for those that only frame: `Transfer-Encoding`, a length that it makes void or that is repeated,
-    /// and a `Connection` that names no others.
+    /// The fields, but for those that only frame: `Transfer-Encoding`, a length that is void or repeated, and a
+    /// `Connection` that names no others.
     pub headers: HeaderMap,
     /// Takes the body out of what follows.
     pub body: Decoder,
@@ -55,11 +57,13 @@ pub fn parse_head(input: &Bytes, method: &Method) -> Result<Option<(Head, usize)
             headers.append(name, value);
         }
     }
-    if framing.chunked {
-        headers.remove(header::CONTENT_LENGTH);
+    if let Some(field) = framing.length_field() {
+        headers.insert(header::CONTENT_LENGTH, field);
     }
-    let (body, keep_alive) = framing.finish(status, method);
-    Ok(Some((Head { status, version, headers, body, keep_alive }, length)))
+    let reason = parsed.reason.filter(|reason| !reason.is_empty() && Some(*reason) != status.canonical_reason());
+    let reason = reason.map(|reason| input.slice_ref(reason.as_bytes()));
+    let (body, keep_alive) = framing.finish(status, method)?;
+    Ok(Some((Head { status, reason, version, headers, body, keep_alive }, length)))
 }
 
 /// Fields that a gateway adds to an answer, about.
@@ -69,25 +73,24 @@ const ROOM_TO_ADD: usize = 6;
 struct Framing {
     version: Version,
     length: Option<u64>,
+    /// As it stands, if it is a plain number.
+    plain: Option<HeaderValue>,
+    /// Whether a length is none, or one of two.
+    is_length_void: bool,
     chunked: bool,
     close: bool,
-    keep_alive: bool,
 }
 
 impl Framing {
     const fn new(version: Version) -> Self {
-        Self { version, length: None, chunked: false, close: false, keep_alive: false }
+        Self { version, length: None, plain: None, is_length_void: false, chunked: false, close: false }
     }
 
     /// Whether the field is to be kept.
     fn see(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Malformed> {
         if *name == header::CONTENT_LENGTH {
-            let length = content_length(value)?;
-            return match self.length.replace(length) {
-                None => Ok(true),
-                Some(before) if before == length => Ok(false),
-                Some(_) => Err(Malformed),
-            };
+            self.see_length(value);
+            return Ok(false);
         }
         if *name == header::TRANSFER_ENCODING {
             // Only exactly one `chunked` can be passed on; HTTP/1.0 knows no codings.
@@ -101,40 +104,52 @@ impl Framing {
         Ok(*name != header::CONNECTION || self.see_connection(value.as_bytes()))
     }
 
+    /// A length, which may be repeated, also in a list (RFC 9110, 8.6). Only where it frames is a wrong one a fault.
+    fn see_length(&mut self, value: &HeaderValue) {
+        let value_bytes = value.as_bytes();
+        self.plain = digits(value_bytes).map(|_| value.clone());
+        for length in value_bytes.split(|byte| *byte == b',').map(|item| digits(item.trim_ascii())) {
+            self.is_length_void |= length.is_none() || self.length.is_some_and(|before| length != Some(before));
+            self.length = length;
+        }
+    }
+
+    /// The one length, where it is true.
+    fn length_field(&mut self) -> Option<HeaderValue> {
+        let length = self.length.filter(|_| !self.chunked && !self.is_length_void)?;
+        Some(self.plain.take().unwrap_or_else(|| HeaderValue::from(length)))
+    }
+
     /// Whether other fields are named.
     fn see_connection(&mut self, value: &[u8]) -> bool {
         let mut names = false;
         for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let (close, keep_alive) = (token.eq_ignore_ascii_case(b"close"), token.eq_ignore_ascii_case(b"keep-alive"));
             self.close |= close;
-            self.keep_alive |= keep_alive;
             names |= !close && !keep_alive;
         }
         names
     }
 
-    fn finish(self, status: StatusCode, method: &Method) -> (Decoder, bool) {
-        let lasting = !self.close && (self.version == Version::HTTP_11 || self.keep_alive);
+    fn finish(self, status: StatusCode, method: &Method) -> Result<(Decoder, bool), Malformed> {
+        // HTTP/1.0 has its own word for it, which would have to be said in the next request.
+        let lasting = !self.close && self.version == Version::HTTP_11;
         let bodiless = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || *method == Method::HEAD;
         if bodiless {
-            return (Decoder::over(), lasting);
+            return Ok((Decoder::over(), lasting));
         }
-        match (self.chunked, self.length) {
+        if self.is_length_void {
+            return Err(Malformed);
+        }
+        Ok(match (self.chunked, self.length) {
             // The coding wins, but whoever sent both may be someone else than who frames the connection.
             (true, length) => (Decoder::chunked(), lasting && length.is_none()),
             (false, Some(length)) => (Decoder::length(length), lasting),
             (false, None) => (Decoder::until_close(), false),
-        }
+        })
     }
-}
-
-/// A length, which may be repeated in a list (RFC 9110, 8.6).
-fn content_length(value: &HeaderValue) -> Result<u64, Malformed> {
-    let mut lengths = value.as_bytes().split(|byte| *byte == b',').map(|item| digits(item.trim_ascii()));
-    let first = lengths.next().flatten().ok_or(Malformed)?;
-    if lengths.all(|length| length == Some(first)) { Ok(first) } else { Err(Malformed) }
 }
 
 fn digits(text: &[u8]) -> Option<u64> {

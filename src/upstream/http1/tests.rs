@@ -110,7 +110,10 @@ fn how_an_answer_ends() {
         ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\na", r#"200 "a" close """#),
         ("HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 1\r\n\r\na", r#"200 "a" close """#),
         ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\na", r#"200 "a" close """#),
-        ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\na", r#"200 "a" keep """#),
+        ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\na", r#"200 "a" close """#),
+        ("HTTP/1.1 304 Not Modified\r\ncontent-length:\r\n\r\n", r#"304 "" keep """#),
+        ("HTTP/1.1 204 x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", r#"204 "" keep """#),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: x\r\n\r\n0\r\n\r\n", "refused"),
         ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "refused"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", r#"200 "ab" keep """#),
         (
@@ -144,6 +147,8 @@ fn chunks_and_what_is_none() {
     let rows = [
         ("0\r\n\r\n", r#"200 "" keep """#),
         ("000\r\n\r\n", r#"200 "" keep """#),
+        ("00000000000000000002\r\nab\r\n00000000000000000000\r\n\r\n", r#"200 "ab" keep """#),
+        ("1000000000000000000000000\r\nab", "refused"),
         ("A\r\n0123456789\r\n0\r\n\r\nnext", r#"200 "0123456789" keep "next""#),
         ("2;name=value\r\nab\r\n0;last\r\n\r\n", r#"200 "ab" keep """#),
         ("2 \t\r\nab\r\n0\r\n\r\n", r#"200 "ab" keep """#),
@@ -231,9 +236,13 @@ fn a_request_on_the_wire() {
     }
     let mut trailers = HeaderMap::new();
     trailers.insert("sum", HeaderValue::from_static("1"));
-    trailers.insert(header::AUTHORIZATION, HeaderValue::from_static("no"));
+    for name in ["authorization", "x-forwarded-for", "x-pointsman-shadow", "proxy-authorization", "not-announced"] {
+        trailers.insert(name, HeaderValue::from_static("no"));
+    }
+    let announced = "Sum, authorization,x-forwarded-for , x-pointsman-shadow, proxy-authorization, not a name";
+    let fields = HeaderMap::from_iter([(header::TRAILER, HeaderValue::from_static(announced))]);
     let mut out = BytesMut::new();
-    encode_trailers(&mut out, &trailers);
+    encode_trailers(&mut out, &trailers, &announced_trailers(&fields));
     assert_eq!(String::from_utf8_lossy(&out), "0\r\nsum: 1\r\n\r\n");
 }
 
@@ -335,7 +344,13 @@ proptest! {
             (Read::Whole(ours, ..), Some(theirs)) => {
                 // What only frames is left out here.
                 let told = |mut told: Told| {
-                    let void = told.fields.iter().any(|field| field.0 == "transfer-encoding");
+                    let lengths = told.fields.iter().filter(|field| field.0 == "content-length");
+                    let mut lengths: Vec<_> = lengths.map(|field| field.1.clone()).collect();
+                    lengths.dedup();
+                    let plain = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                    let void = told.fields.iter().any(|field| field.0 == "transfer-encoding")
+                        || lengths.len() > 1
+                        || !lengths.iter().all(plain);
                     told.fields.retain(|(name, value)| match name.as_str() {
                         "content-length" => !void,
                         "transfer-encoding" => false,
