@@ -257,7 +257,11 @@ impl Wire {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, HeadError>> {
         match self.poll_send(cx) {
             Poll::Ready(Err(SendError::Body)) => return Poll::Ready(Err(HeadError::Body)),
-            Poll::Ready(Err(SendError::Io)) if !self.sending.has_begun() => return Poll::Ready(Err(HeadError::Unsent)),
+            // TLS may have sent a record before the one that failed.
+            Poll::Ready(Err(SendError::Io)) if !self.sending.has_begun() => {
+                let plain = matches!(self.stream, upstream::Connection::Plain(_));
+                return Poll::Ready(Err(if plain { HeadError::Unsent } else { HeadError::Silent }));
+            }
             // It may have answered before it took everything.
             Poll::Ready(Err(SendError::Io) | Ok(())) | Poll::Pending => {}
         }
