@@ -290,8 +290,8 @@ fn server(limits: &Limits) -> http1::Builder {
     server
 }
 
-/// Smaller read buffers would make more reads of a body than the kernel needs: 64 KiB and a head in one.
-const MIN_BUFFER_BYTES: usize = 72 * 1024;
+/// Smaller read buffers would make more reads of a body than the kernel needs; larger ones cost memory (BENCHMARKS.md).
+const MIN_BUFFER_BYTES: usize = 64 * 1024;
 const HYPER_MAX_HEADERS: usize = 100;
 
 fn admit(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
