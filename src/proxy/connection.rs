@@ -22,7 +22,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 
-use super::outbox::{Message, Outbox, SendError};
+use super::outbox::{Message, Outbox, OutboxError};
 use super::upload::SharedUpload;
 use crate::config::model::Keepalive;
 use crate::upstream;
@@ -190,7 +190,7 @@ impl Pump {
         Self(tokio::task::spawn_local(poll_fn(move |cx| {
             let mut wire = wire.borrow_mut();
             let sent = ready!(wire.poll_send(cx));
-            if sent == Err(SendError::Body)
+            if sent == Err(OutboxError::Body)
                 && let Some(reader) = wire.reader.take()
             {
                 // The answer to half a request is not waited for.
@@ -246,7 +246,7 @@ impl Wire {
         self.sending.begin(message);
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutboxError>> {
         self.sending.poll_send(&mut self.stream, cx)
     }
 
@@ -256,14 +256,14 @@ impl Wire {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, HeadError>> {
         match self.poll_send(cx) {
-            Poll::Ready(Err(SendError::Body)) => return Poll::Ready(Err(HeadError::Body)),
+            Poll::Ready(Err(OutboxError::Body)) => return Poll::Ready(Err(HeadError::Body)),
             // TLS may have sent a record before the one that failed.
-            Poll::Ready(Err(SendError::Io)) if !self.sending.has_begun() => {
+            Poll::Ready(Err(OutboxError::Io)) if !self.sending.has_begun() => {
                 let plain = matches!(self.stream, upstream::Connection::Plain(_));
                 return Poll::Ready(Err(if plain { HeadError::Unsent } else { HeadError::Silent }));
             }
             // It may have answered before it took everything.
-            Poll::Ready(Err(SendError::Io) | Ok(())) | Poll::Pending => {}
+            Poll::Ready(Err(OutboxError::Io) | Ok(())) | Poll::Pending => {}
         }
         loop {
             if !self.input.is_empty()
@@ -275,12 +275,15 @@ impl Wire {
             if read.is_empty() {
                 return Poll::Ready(Err(if self.partial.is_empty() { HeadError::Silent } else { HeadError::Cut }));
             }
-            self.input = if self.partial.is_empty() {
-                read
-            } else {
-                self.partial.extend_from_slice(&read);
-                std::mem::take(&mut self.partial).freeze()
-            };
+            if self.partial.is_empty() {
+                self.input = read;
+                continue;
+            }
+            self.partial.extend_from_slice(&read);
+            // Read anew for every byte of it, a long head would cost its square.
+            if http1::ends_head(&self.partial, read.len()) || self.partial.len() > MAX_HEAD_BYTES {
+                self.input = std::mem::take(&mut self.partial).freeze();
+            }
         }
     }
 
@@ -319,11 +322,11 @@ impl Wire {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.pumped {
             self.reader = Some(cx.waker().clone());
-            if self.sending.failure() == Some(SendError::Body) {
+            if self.sending.failure() == Some(OutboxError::Body) {
                 return Poll::Ready(Some(Err(Broken)));
             }
         } else if !self.sending.is_over()
-            && let Poll::Ready(Err(SendError::Body)) = self.poll_send(cx)
+            && let Poll::Ready(Err(OutboxError::Body)) = self.poll_send(cx)
         {
             return Poll::Ready(Some(Err(Broken)));
         }

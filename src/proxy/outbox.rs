@@ -40,7 +40,7 @@ pub(crate) struct Message<'a> {
 
 /// Why the request did not leave whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SendError {
+pub(super) enum OutboxError {
     /// The other side takes nothing more. It may have answered.
     Io,
     /// The body failed, and the request with it.
@@ -49,7 +49,7 @@ pub(super) enum SendError {
 
 /// What is still to come of a request's body.
 struct Upload {
-    body: Pin<Box<UploadBody>>,
+    body: UploadBody,
     /// How many bytes; `None` in chunks.
     left: Option<u64>,
 }
@@ -70,7 +70,7 @@ pub(super) struct Outbox {
     /// Whether anything has left.
     begun: bool,
     /// Why it will never leave whole.
-    failed: Option<SendError>,
+    failed: Option<OutboxError>,
 }
 
 impl Outbox {
@@ -89,7 +89,7 @@ impl Outbox {
             Framing::Length(left) => Some(Some(left)),
             Framing::Chunked => Some(None),
         };
-        self.upload = body.zip(left).map(|(body, left)| Upload { body: Box::pin(body), left });
+        self.upload = body.zip(left).map(|(body, left)| Upload { body, left });
         self.trailers = if framing == Framing::Chunked { http1::announced_trailers(fields) } else { Vec::new() };
         self.begun = false;
     }
@@ -109,7 +109,7 @@ impl Outbox {
     }
 
     /// Why it will never leave whole.
-    pub(super) const fn failure(&self) -> Option<SendError> {
+    pub(super) const fn failure(&self) -> Option<OutboxError> {
         self.failed
     }
 
@@ -118,7 +118,7 @@ impl Outbox {
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), SendError>> {
+    ) -> Poll<Result<(), OutboxError>> {
         if let Some(error) = self.failed {
             return Poll::Ready(Err(error));
         }
@@ -136,12 +136,12 @@ impl Outbox {
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), SendError>> {
+    ) -> Poll<Result<(), OutboxError>> {
         loop {
             self.take_pieces(cx)?;
             if self.head.is_empty() && self.pieces.is_empty() {
                 if self.unflushed {
-                    ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(|_| SendError::Io)?;
+                    ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(|_| OutboxError::Io)?;
                     self.unflushed = false;
                 }
                 if self.head.capacity() > KEPT_HEAD_BYTES {
@@ -149,9 +149,9 @@ impl Outbox {
                 }
                 return if self.upload.is_some() { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
-            let written = ready!(self.poll_write(stream, cx)).map_err(|_| SendError::Io)?;
+            let written = ready!(self.poll_write(stream, cx)).map_err(|_| OutboxError::Io)?;
             if written == 0 {
-                return Poll::Ready(Err(SendError::Io));
+                return Poll::Ready(Err(OutboxError::Io));
             }
             self.begun = true;
             self.unflushed = true;
@@ -160,13 +160,13 @@ impl Outbox {
     }
 
     /// Asks the body for more, while there is room for it.
-    fn take_pieces(&mut self, cx: &mut Context<'_>) -> Result<(), SendError> {
+    fn take_pieces(&mut self, cx: &mut Context<'_>) -> Result<(), OutboxError> {
         while let Some(upload) = self.upload.as_mut() {
             if self.queued >= MAX_QUEUED_BYTES || self.pieces.len() >= MAX_QUEUED_PIECES {
                 return Ok(());
             }
-            let Poll::Ready(frame) = upload.body.as_mut().poll_frame(cx) else { return Ok(()) };
-            let ended = match frame.transpose().map_err(|_| SendError::Body)?.map(Frame::into_data) {
+            let Poll::Ready(frame) = Pin::new(&mut upload.body).poll_frame(cx) else { return Ok(()) };
+            let ended = match frame.transpose().map_err(|_| OutboxError::Body)?.map(Frame::into_data) {
                 None => Some(None),
                 Some(Err(frame)) => Some(frame.into_trailers().ok()),
                 Some(Ok(piece)) => {
@@ -182,12 +182,12 @@ impl Outbox {
         Ok(())
     }
 
-    fn queue(&mut self, piece: Bytes) -> Result<(), SendError> {
+    fn queue(&mut self, piece: Bytes) -> Result<(), OutboxError> {
         // An empty chunk would be the last.
         let Some(upload) = self.upload.as_mut().filter(|_| !piece.is_empty()) else { return Ok(()) };
         self.queued += piece.len();
         if let Some(left) = &mut upload.left {
-            *left = left.checked_sub(piece.len() as u64).ok_or(SendError::Body)?;
+            *left = left.checked_sub(piece.len() as u64).ok_or(OutboxError::Body)?;
             self.pieces.push_back(piece);
         } else {
             let mut line = BytesMut::new();
@@ -197,9 +197,9 @@ impl Outbox {
         Ok(())
     }
 
-    fn end_upload(&mut self, trailers: Option<HeaderMap>) -> Result<(), SendError> {
+    fn end_upload(&mut self, trailers: Option<HeaderMap>) -> Result<(), OutboxError> {
         match (self.upload.take().map(|upload| upload.left), trailers) {
-            (Some(Some(left)), _) if left > 0 => return Err(SendError::Body),
+            (Some(Some(left)), _) if left > 0 => return Err(OutboxError::Body),
             (Some(None), Some(trailers)) => {
                 let mut end = BytesMut::new();
                 http1::encode_trailers(&mut end, &trailers, &self.trailers);
@@ -320,8 +320,8 @@ mod tests {
         outbox.begin(Message { method: &Method::GET, target: "/", fields: &HeaderMap::new(), body: None });
         let mut stream = Trickle { step: 0, taken: Vec::new(), rests: true };
         let cx = &mut Context::from_waker(Waker::noop());
-        assert_eq!(outbox.poll_send(&mut stream, cx), Poll::Ready(Err(SendError::Io)));
+        assert_eq!(outbox.poll_send(&mut stream, cx), Poll::Ready(Err(OutboxError::Io)));
         assert!(!outbox.is_over() && !outbox.has_begun());
-        assert_eq!(outbox.poll_send(&mut stream, cx), Poll::Ready(Err(SendError::Io)), "and remembered");
+        assert_eq!(outbox.poll_send(&mut stream, cx), Poll::Ready(Err(OutboxError::Io)), "and remembered");
     }
 }

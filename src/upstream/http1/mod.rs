@@ -17,7 +17,7 @@ mod response;
 
 pub use decoder::{Decoded, Decoder, MAX_CHUNK_EXTENSION_BYTES, MAX_TRAILER_BYTES};
 pub use request::{Framing, LAST_CHUNK, announced_trailers, encode_chunk_size, encode_head, encode_trailers};
-pub use response::{Head, MAX_HEAD_BYTES, MAX_HEADERS, parse_head};
+pub use response::{Head, MAX_HEAD_BYTES, MAX_HEADERS, ends_head, parse_head};
 
 /// What a backend sent is not HTTP/1.1, or is beyond a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

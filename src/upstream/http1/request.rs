@@ -1,7 +1,9 @@
 //! A request as bytes.
 
+use std::fmt::Write as _;
+
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// How the body of a request is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +58,7 @@ pub fn encode_head(out: &mut BytesMut, method: &Method, target: &str, headers: &
     }
     match framing {
         Framing::Length(bytes) => {
-            let mut digits = [0; MAX_DIGITS];
-            encode_field(out, header::CONTENT_LENGTH.as_str(), decimal(bytes, &mut digits));
+            encode_field(out, header::CONTENT_LENGTH.as_str(), HeaderValue::from(bytes).as_bytes());
         }
         Framing::Chunked => encode_field(out, header::TRANSFER_ENCODING.as_str(), b"chunked"),
         // A server may wait for the body of a method that usually has one (RFC 9110, 8.6).
@@ -71,12 +72,8 @@ pub fn encode_head(out: &mut BytesMut, method: &Method, target: &str, headers: &
 
 /// Appends what stands before a chunk of so many bytes. After the chunk comes a line end, then the next.
 pub fn encode_chunk_size(out: &mut BytesMut, bytes: usize) {
-    let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1);
-    for digit in (0..digits).rev() {
-        let nibble = (bytes >> (digit * 4)) & 0xf;
-        out.put_u8(b"0123456789abcdef"[nibble]);
-    }
-    out.put_slice(b"\r\n");
+    // A buffer that grows takes everything.
+    let _always_written = write!(out, "{bytes:x}\r\n");
 }
 
 /// The names that `Trailer` announces (RFC 9110, 6.6.2).
@@ -112,19 +109,4 @@ fn encode_field(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.put_slice(b": ");
     out.put_slice(value);
     out.put_slice(b"\r\n");
-}
-
-/// Digits of the largest length.
-const MAX_DIGITS: usize = 20;
-
-fn decimal(mut number: u64, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
-    let mut at = MAX_DIGITS;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &digits[at..];
-        }
-    }
 }

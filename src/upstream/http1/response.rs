@@ -66,6 +66,17 @@ pub fn parse_head(input: &Bytes, method: &Method) -> Result<Option<(Head, usize)
     Ok(Some((Head { status, reason, version, headers, body, keep_alive }, length)))
 }
 
+/// Whether a head may end within the last `new` bytes: only then is it worth reading again.
+#[must_use]
+pub fn ends_head(text: &[u8], new: usize) -> bool {
+    let from = text.len().saturating_sub(new + END.len() - 1);
+    let is_end = |rest: &[u8]| rest.starts_with(END) || rest.starts_with(b"\n\n");
+    (from..text.len()).any(|at| is_end(&text[at..]))
+}
+
+/// What ends a head: an empty line. Bare line ends are read, too.
+const END: &[u8] = b"\n\r\n";
+
 /// Fields that a gateway adds to an answer, about.
 const ROOM_TO_ADD: usize = 6;
 

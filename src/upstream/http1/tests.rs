@@ -183,6 +183,21 @@ fn trailers() {
 }
 
 #[test]
+fn the_end_of_a_head_is_seen_wherever_it_is_cut() {
+    for text in ["HTTP/1.1 200 OK\r\na: b\r\n\r\n", "HTTP/1.1 200 OK\na: b\n\n"] {
+        for step in 1..text.len() {
+            let reads: Vec<usize> = (step..text.len()).step_by(step).chain([text.len()]).collect();
+            let mut before = 0;
+            for end in reads {
+                let seen = ends_head(&text.as_bytes()[..end], end - before);
+                assert_eq!(seen, end == text.len(), "{text:?} to {end} by {step}");
+                before = end;
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_is_without_a_limit() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let fields = |count: usize| "a: b\r\n".repeat(count);
