@@ -26,7 +26,7 @@ use crate::live::Live;
 use crate::store::{Attached, Failure, StateChange, StateVersion, Store as _};
 
 /// How often it is looked for what fires, is due or too old.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(500);
 /// What is taken at once.
 const MAX_GROUP: usize = 1_024;
 /// How long the first turn waits for the store, so that what fired before a restart is known.

@@ -26,14 +26,14 @@ pub const TICK: Duration = Duration::from_millis(100);
 
 /// How often records are taken from the workers' rings while there are few. A ring holds more than a worker can settle
 /// meanwhile, so that a sudden burst is counted whole.
-const MAX_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = TICK;
 
 /// How soon after one another records are taken at most, however many come.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 
 /// How many records are taken at once, about. Where this loop shares a core with a worker, requests wait for as long
 /// as it takes them; and between two turns they have to fit into a ring.
-const USUAL_RECORDS: usize = 256;
+const USUAL_RECORDS: usize = 384;
 
 /// The windows, shared by the loop that fills them and the pages that read them.
 #[derive(Debug, Clone, Default)]
@@ -149,7 +149,7 @@ mod tests {
         let taken = |pause: Duration, per_second: usize| pause.as_millis() as usize * per_second / 1_000;
         let settle = |per_second| (0..64).fold(MAX_PAUSE, |pause, _| next_pause(pause, taken(pause, per_second)));
         let rows =
-            [(0, MAX_PAUSE), (1_000, MAX_PAUSE), (10_000, MAX_PAUSE / 2), (50_000, MIN_PAUSE), (1_000_000, MIN_PAUSE)];
+            [(0, MAX_PAUSE), (1_000, MAX_PAUSE), (10_000, MAX_PAUSE / 4), (50_000, MIN_PAUSE), (1_000_000, MIN_PAUSE)];
         for (per_second, expected) in rows {
             assert_eq!(settle(per_second), expected, "{per_second} requests a second");
         }

@@ -263,29 +263,19 @@ pub struct MetricId(pub u16);
 /// Most metrics that one request can have values of.
 pub const MAX_VALUES: usize = 12;
 
-/// The values of one request, by metric; fixed size, so that a ring of them is a bound on memory.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Values {
-    values: [(MetricId, f64); MAX_VALUES],
-    count: u8,
-}
-
-impl Default for Values {
-    fn default() -> Self {
-        Self { values: [(MetricId(0), 0.0); MAX_VALUES], count: 0 }
-    }
-}
+/// The values of one request, by metric: at most [`MAX_VALUES`], so that a ring of them is a bound on memory. Most
+/// requests have none, and records are moved often: without values this holds nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Values(Vec<(MetricId, f64)>);
 
 impl Values {
     /// Notes a value. The later one of the same metric counts; what comes beyond [`MAX_VALUES`] is left
     /// out, which the configuration rules out.
     pub fn put(&mut self, metric: MetricId, value: f64) {
-        let used = usize::from(self.count);
-        if let Some(known) = self.values[..used].iter_mut().find(|(known, _)| *known == metric) {
+        if let Some(known) = self.0.iter_mut().find(|(known, _)| *known == metric) {
             known.1 = value;
-        } else if let Some(free) = self.values.get_mut(used) {
-            *free = (metric, value);
-            self.count += 1;
+        } else if self.0.len() < MAX_VALUES {
+            self.0.push((metric, value));
         }
     }
 
@@ -297,7 +287,7 @@ impl Values {
 
     /// All values.
     pub fn iter(&self) -> impl Iterator<Item = (MetricId, f64)> + '_ {
-        self.values[..usize::from(self.count)].iter().copied()
+        self.0.iter().copied()
     }
 }
 

@@ -30,8 +30,10 @@ use crate::clock;
 pub const POLL_EVERY: Duration = Duration::from_secs(2);
 /// How long the debouncer holds an event back.
 const DEBOUNCE: Duration = Duration::from_millis(250);
+/// How often the debouncer looks whether one is due: also while nothing happens.
+const TICK: Duration = Duration::from_millis(125);
 /// No batch for this long means that the writer has paused: two of the debouncer's ticks.
-const QUIET: Duration = Duration::from_millis(125);
+const QUIET: Duration = Duration::from_millis(250);
 /// The longest that events which keep coming put a look off.
 const LONGEST_DEBOUNCE: Duration = Duration::from_secs(2);
 
@@ -197,7 +199,7 @@ impl Watch {
                 let _ = wakes.send(wake);
             }
         };
-        Ok(Self { debouncer: new_debouncer(DEBOUNCE, None, tell)?, watched: BTreeMap::new() })
+        Ok(Self { debouncer: new_debouncer(DEBOUNCE, Some(TICK), tell)?, watched: BTreeMap::new() })
     }
 
     /// Watches these places and no others; whether there are new ones among them. What has vanished

@@ -8,11 +8,11 @@ use crate::domain::metric::Values;
 use crate::domain::percent::Percent;
 use crate::domain::phase::Phase;
 
-/// Records a ring holds for each worker: 50 ms of 80,000 requests a second, which is more than one settles.
-pub const RING_CAPACITY: usize = 4_096;
+/// Records a ring holds for each worker: 100 ms of 80,000 requests a second, which is more than one settles.
+pub const RING_CAPACITY: usize = 8_192;
 
 /// One settled request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Record {
     /// Number of the route; see `live::RouteState::id`.
     pub route: u32,

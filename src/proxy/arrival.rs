@@ -74,7 +74,7 @@ async fn take_events(
 
 /// As [`serve`], with a decision that looks at the body. The client has as long to send it as it would
 /// have while it streams to control.
-async fn serve_by_body(mut exchange: Exchange) -> Result<Response<Reply>, Gone> {
+async fn serve_by_body(mut exchange: Box<Exchange>) -> Result<Response<Reply>, Gone> {
     let document = match &exchange.upload {
         Some(upload) => {
             let ledger = &exchange.ledger;
@@ -103,7 +103,7 @@ fn arrive(
     peer: Rc<Peer>,
     snapshot: Current,
     request: Request<Incoming>,
-) -> Result<Exchange, Box<Response<Reply>>> {
+) -> Result<Box<Exchange>, Box<Response<Reply>>> {
     let arrived = clock::now();
     let timer = peer.begin();
     let (mut parts, incoming) = request.into_parts();
@@ -126,9 +126,10 @@ fn arrive(
     let upload = upload(&worker, &snapshot, incoming, arrived);
     let facts =
         RequestFacts { method: parts.method.clone(), path: parts.uri.path().into(), request_id, key: None, peer };
-    Ok(Exchange {
+    Ok(Box::new(Exchange {
         upload,
         idempotent: parts.method.is_idempotent(),
+        may_repeat: false,
         timer,
         survey,
         upgrade: None,
@@ -143,7 +144,7 @@ fn arrive(
         trusted,
         secure: false,
         rewriting: None,
-    })
+    }))
 }
 
 /// Finds out who asks, decides, and makes the request fit to be sent. Gives the right to a probe, where
@@ -159,8 +160,8 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     let key = (definition.policy.split_by, who.key.as_deref());
     let asker = Asker { shown, peer: exchange.ledger.request().peer.address(), key };
     let Decided { decision, lease, pin } = decide(&worker, &snapshot, matched, asker, who.override_arm, exchange.now);
-    let may_repeat = exchange.idempotent || definition.fallback.replay == Replay::Always;
-    if let Some(upload) = exchange.upload.as_ref().filter(|_| decision.serve == Arm::Candidate && may_repeat) {
+    exchange.may_repeat = exchange.idempotent || definition.fallback.replay == Replay::Always;
+    if let Some(upload) = exchange.upload.as_ref().filter(|_| exchange.may_repeat) {
         upload.keep_up_to(definition.fallback.replay_body);
     }
     let secure = snapshot.exposing.is_some() && is_secure(shown);
@@ -326,7 +327,7 @@ fn new_request_id() -> HeaderValue {
 #[cfg(test)]
 mod sizes {
     /// hyper moves the future of every request; paths that are seldom taken belong in a box of their own.
-    const MAX_FUTURE_BYTES: usize = 3_200;
+    const MAX_FUTURE_BYTES: usize = 2_048;
 
     #[test]
     fn the_future_of_a_request_stays_small() {

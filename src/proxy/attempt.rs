@@ -2,7 +2,7 @@
 //!
 //! A connection from the pool may have been closed by the other side in the very moment we use it.
 //! Then the request is sent once more on a fresh one: here if it was never written, by the exchange if
-//! it may be repeated. That is still the same attempt.
+//! it may be repeated, by its method or by the word of the route. That is still the same attempt.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -109,6 +109,8 @@ pub(crate) struct Try<'a> {
     pub(crate) backend: &'a Backend,
     pub(crate) address: &'a Address,
     pub(crate) deadline: Option<Instant>,
+    /// Whether no other backend is asked after this one.
+    pub(crate) last: bool,
 }
 
 impl Try<'_> {
@@ -132,6 +134,10 @@ impl Try<'_> {
 
     /// Sends the request on a fresh connection and waits for the head of the answer.
     pub(crate) async fn send_fresh(&self, outgoing: &Outgoing, timer: &mut Timer) -> Result<Answer, Failure> {
+        if let Some(upload) = outgoing.body.upload().filter(|_| self.last) {
+            // On a fresh connection nothing is sent again.
+            upload.keep_no_more();
+        }
         let connection = self.connect(timer).await?;
         self.exchange(connection, outgoing, clock::now(), timer).await.map_err(|broken| match broken {
             Broken::Failed(failure) => failure,

@@ -47,11 +47,14 @@ const FRAMING: [HeaderName; 5] =
 #[error("the client went away")]
 pub(crate) struct Gone;
 
-/// A request on its way, until the head of its answer.
+/// A request on its way, until the head of its answer. It lives in a box: the future of a request is moved by hyper, and
+/// would hold it at every step of the way that takes it.
 pub(crate) struct Exchange {
     pub(crate) parts: Parts,
     pub(crate) upload: Option<SharedUpload>,
     pub(crate) idempotent: bool,
+    /// Whether it may be sent twice: it is idempotent, or the route says so of all.
+    pub(crate) may_repeat: bool,
     pub(crate) ledger: Box<Ledger>,
     /// The time, as it was read after the last wait.
     pub(crate) now: Instant,
@@ -89,7 +92,7 @@ pub(super) enum Tried {
 
 impl Exchange {
     /// Goes the way to the head of an answer.
-    pub(crate) async fn run(mut self, mut lease: Option<Lease>) -> Result<Response<Reply>, Gone> {
+    pub(crate) async fn run(mut self: Box<Self>, mut lease: Option<Lease>) -> Result<Response<Reply>, Gone> {
         if self.must_know_body() {
             self.ledger.hold(lease);
             if let Err(fault) = Box::pin(self.know_body()).await {
@@ -188,7 +191,8 @@ impl Exchange {
             Err(failure) => return Tried::Failed(failure),
         };
         let worker = Rc::clone(self.ledger.worker());
-        let tried = Try { worker: &worker, backend, address: &address, deadline: self.ledger.deadline() };
+        let (deadline, last) = (self.ledger.deadline(), arm == Arm::Control);
+        let tried = Try { worker: &worker, backend, address: &address, deadline, last };
         let sent = match tried.send(&outgoing, now, &mut self.timer).await {
             Ok(answer) => Ok(answer),
             Err(SendError::Failed(failure)) => Err(failure),
@@ -209,7 +213,7 @@ impl Exchange {
 
     /// Whether a request that may already have been read can be sent a second time to the same arm.
     fn may_send_again(&self) -> bool {
-        self.idempotent && self.upload.as_ref().is_none_or(SharedUpload::can_replay)
+        self.may_repeat && self.upload.as_ref().is_none_or(SharedUpload::can_replay)
     }
 
     /// The request as this arm's backend gets it. The fields are copied only where another arm may need them.
@@ -223,9 +227,6 @@ impl Exchange {
         let target = self.target_for(arm, endpoint);
         let target =
             target.ok_or(Failure::Backend(Cause::Connect, Problem::BadRequest("the rewritten path is not valid")))?;
-        if let (Arm::Control, Some(upload)) = (arm, &self.upload) {
-            upload.keep_no_more();
-        }
         let body = body.map_or_else(|| Sending::Original(self.upload.clone()), Sending::Rewritten);
         Ok(Outgoing { method: self.parts.method.clone(), target, fields, body })
     }
@@ -345,7 +346,7 @@ impl Exchange {
     }
 
     /// Passes an answer on.
-    fn answer(mut self, answer: Answer, outcome: Outcome) -> Result<Response<Reply>, Gone> {
+    fn answer(mut self: Box<Self>, answer: Answer, outcome: Outcome) -> Result<Response<Reply>, Gone> {
         if let Some(upload) = &self.upload {
             upload.release();
         }
@@ -377,12 +378,12 @@ impl Exchange {
             broken: None,
         });
         if answered {
-            stream.complete();
+            stream.complete(self.now);
         }
         Ok(Response::from_parts(head, Reply::Stream(stream)))
     }
 
-    fn upgrade(self, mut head: response::Parts, connection: Connection) -> Response<Reply> {
+    fn upgrade(self: Box<Self>, mut head: response::Parts, connection: Connection) -> Response<Reply> {
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         if let Some(protocols) = self.wishes.upgrade {
             head.headers.entry(header::UPGRADE).or_insert(protocols);
@@ -393,7 +394,7 @@ impl Exchange {
         Response::from_parts(head, Reply::Full(None))
     }
 
-    fn settle_fixed(mut self, response: Response<Reply>) -> Response<Reply> {
+    fn settle_fixed(mut self: Box<Self>, response: Response<Reply>) -> Response<Reply> {
         let now = self.now;
         self.ledger.first_byte(now, Values::default());
         self.ledger.end(Outcome::Success, now);
@@ -401,7 +402,7 @@ impl Exchange {
     }
 
     /// Answers with a whole answer whose attempt has ended.
-    fn settle(mut self, mut response: Response<Reply>) -> Response<Reply> {
+    fn settle(mut self: Box<Self>, mut response: Response<Reply>) -> Response<Reply> {
         if let Some(upload) = &self.upload {
             upload.release();
         }
@@ -411,13 +412,13 @@ impl Exchange {
     }
 
     /// Answers with a problem of the gateway's own.
-    fn refuse(mut self, problem: Problem) -> Response<Reply> {
+    fn refuse(mut self: Box<Self>, problem: Problem) -> Response<Reply> {
         let mut response = problem.into_response(&self.ledger.request().request_id);
         self.finish_head(response.status(), response.headers_mut());
         self.attach_ledger(response)
     }
 
-    fn attach_ledger(self, response: Response<Reply>) -> Response<Reply> {
+    fn attach_ledger(self: Box<Self>, response: Response<Reply>) -> Response<Reply> {
         response.map(|body| match body {
             Reply::Full(bytes) => Reply::Settling(bytes, self.ledger),
             other @ (Reply::Settling(..) | Reply::Stream(_)) => other,
@@ -425,7 +426,7 @@ impl Exchange {
     }
 
     /// Ends a request by a fault of its client.
-    pub(crate) fn blame_client(mut self, fault: ClientFault) -> Result<Response<Reply>, Gone> {
+    pub(crate) fn blame_client(mut self: Box<Self>, fault: ClientFault) -> Result<Response<Reply>, Gone> {
         self.ledger.end(Outcome::ClientGone, self.now);
         match fault {
             ClientFault::TooLarge => Ok(self.refuse(Problem::ContentTooLarge)),

@@ -348,7 +348,8 @@ impl Ledger {
         &self.route_state().counters[self.worker.index()]
     }
 
-    fn record(&self, now: Instant, duration_micros: u64) -> Record {
+    fn record(&mut self, now: Instant, duration_micros: u64) -> Record {
+        let values = std::mem::take(&mut self.values);
         Record {
             route: self.route_state().id,
             at: clock::millis(now),
@@ -364,17 +365,17 @@ impl Ledger {
             phase: self.snapshot.phases[self.matched.route],
             first_byte_micros: self.first_byte_at.map(|at| micros(at.saturating_duration_since(self.arrived))),
             fell_back: self.fallback.is_some(),
-            values: self.values,
+            values,
             statistical_bucket: self.decision.digest.map(|digest| digest.statistical_bucket()),
             user_sample: self.decision.digest.map(|digest| digest.user_sample()),
         }
     }
 
     /// The values of the request by the names of their metrics.
-    fn named_values(&self) -> Vec<(&str, f64)> {
+    fn named_values(&self, values: &Values) -> Vec<(&str, f64)> {
         let metrics = &self.snapshot.config().metrics;
         let named = |(id, value)| Some((&*metrics[self.snapshot.meters.index(id)?].name, value));
-        self.values.iter().filter_map(named).collect()
+        values.iter().filter_map(named).collect()
     }
 
     fn log(&self, now: Instant, record: &Record) {
@@ -398,7 +399,7 @@ impl Ledger {
             generation: self.snapshot.generation,
             response_bytes: self.response_bytes,
             own_micros: micros(self.own_time(now)),
-            metrics: self.named_values(),
+            metrics: self.named_values(&record.values),
             at: clock::timestamp(),
         });
     }
@@ -421,11 +422,11 @@ impl Drop for Ledger {
             counters.drawn[self.decision.assigned.index()].add(1);
         }
         let record = self.record(now, micros(duration));
-        self.worker.push(record);
         if let Some(specimen) = self.specimen.take() {
             specimen.submit(self, &record);
         }
         self.log(now, &record);
+        self.worker.push(record);
         self.request.peer.rest(now);
         self.worker.counters().finished.add(1);
     }

@@ -83,7 +83,7 @@ impl Stream {
                     }
                 }
                 if connection.is_answered() {
-                    self.complete();
+                    self.complete(clock::now());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -94,7 +94,7 @@ impl Stream {
                 Poll::Pending
             }
             Poll::Ready(None) => {
-                self.complete();
+                self.complete(clock::now());
                 Poll::Ready(None)
             }
             Poll::Pending => self.poll_deadline(cx),
@@ -123,8 +123,7 @@ impl Stream {
     }
 
     /// The answer is whole: the connection can serve again, and the attempt has ended well.
-    pub(crate) fn complete(&mut self) {
-        let now = clock::now();
+    pub(crate) fn complete(&mut self, now: Instant) {
         match self.connection.take() {
             Some(connection) if connection.is_ready() => self.ledger.worker().pool().put(connection, now),
             // The answer came before the last of the upload had left.

@@ -79,7 +79,7 @@ impl Tap {
         let read = reading.finish(&meters.json);
         let backend = &snapshot.config().backends[index];
         let prices = backend.pricing.as_ref().map(|pricing| pricing.prices);
-        let mut values = read.values;
+        let mut values = read.values.clone();
         for (metric, kind, usage) in &meters.usage {
             if let Some(value) = read.usage(*usage, prices).and_then(|value| kind.accept(value)) {
                 values.put(*metric, value);

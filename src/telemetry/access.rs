@@ -25,8 +25,8 @@ use crate::measure::{Attempt, Record};
 /// Lines that wait to be written.
 const QUEUE_LINES: usize = 16_384;
 
-/// How often the queue is written out.
-const WRITE_EVERY: Duration = Duration::from_millis(50);
+/// How often the queue is written out. The thread wakes so often, too, where there is nothing to write.
+const WRITE_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 64 * 1024;

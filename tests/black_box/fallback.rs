@@ -351,6 +351,23 @@ fn a_post_on_a_stale_connection_is_not_sent_twice() {
 }
 
 #[test]
+fn a_post_that_may_be_repeated_is_sent_again_on_a_fresh_connection_by_either_arm() {
+    for (percent, arm) in [(0, "control"), (100, "candidate")] {
+        let upstream = closing_on_reuse();
+        let more = format!("rollout.percent = {percent}\nfallback = {{ replay = \"always\", on = [] }}\n");
+        let gateway = Setup::route(&upstream.url(), &upstream.url(), &more).start();
+        let mut client = gateway.client();
+        client.get("/", &[("x-user-id", "u")]).expect(200, "fresh");
+        std::thread::sleep(Duration::from_millis(600));
+        let body = vec![b'q'; 200_000];
+        let answer = client.request("POST", "/", &[("x-user-id", "u")], &body);
+        answer.expect(200, "fresh");
+        assert_eq!(gateway.line_of(&answer)["attempts"].as_array().unwrap().len(), 1, "{arm}");
+        assert_eq!((upstream.heads(), upstream.connections()), (3, 2), "{arm}");
+    }
+}
+
+#[test]
 fn a_get_on_a_connection_that_is_closed_right_after_its_use_is_sent_again() {
     let upstream = closing_on_reuse();
     let gateway = Setup::route(&upstream.url(), &upstream.url(), "").start();

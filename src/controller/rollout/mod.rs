@@ -197,7 +197,11 @@ impl Walker {
                 biased;
                 _ = &mut stopping => break,
                 Some(ask) = self.asked.recv() => self.answer(ask).await,
-                _ = ticks.tick() => self.look().await,
+                _ = ticks.tick() => {
+                    let watched = self.look().await;
+                    // Where nothing can end in a catastrophe, an idle process is not woken for one.
+                    ticks.reset_after(if watched { TICK } else { Duration::from_millis(LOOK) });
+                }
             }
         }
         for name in self.routes.keys().cloned().collect::<Vec<_>>() {
@@ -205,8 +209,8 @@ impl Walker {
         }
     }
 
-    /// One look: catastrophes always, everything else once a second.
-    async fn look(&mut self) {
+    /// One look: catastrophes always, everything else once a second. Whether there is a route that one could happen to.
+    async fn look(&mut self) -> bool {
         let snapshot = self.live.snapshot();
         self.meet(&snapshot).await;
         let now = clock::now_millis();
@@ -216,11 +220,13 @@ impl Walker {
         if is_due {
             self.looked_at = now;
         }
+        let mut watched = false;
         for index in 0..snapshot.routes.len() {
             let id = snapshot.routes[index].id;
             let route = &snapshot.config().routes[index];
             let name = Arc::clone(&route.name);
             let failing = if route.rollout.abort_on_failures && is_supervised(route) {
+                watched = true;
                 catastrophe(&self.windows.lock().recent(id))
             } else {
                 None
@@ -232,6 +238,7 @@ impl Walker {
         if is_due {
             self.show_vanished(&snapshot).await;
         }
+        watched
     }
 
     async fn tick(
