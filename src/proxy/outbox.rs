@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, HeaderName, Method, header};
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite;
@@ -58,8 +58,10 @@ struct Upload {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Outbox {
-    /// The head, as far as it has not left.
-    head: BytesMut,
+    /// The head, which keeps its room for the next one.
+    head: Vec<u8>,
+    /// How much of the head has left.
+    head_sent: usize,
     /// Pieces of the body that have not left.
     pieces: VecDeque<Bytes>,
     /// Bytes of the body that have been queued since nothing waited.
@@ -128,7 +130,7 @@ impl Outbox {
             self.failed = Some(error);
             self.upload = None;
             self.pieces.clear();
-            self.head.clear();
+            self.forget_head();
         }
         Poll::Ready(sent)
     }
@@ -144,9 +146,6 @@ impl Outbox {
                 if self.unflushed {
                     ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(|_| OutboxError::Io)?;
                     self.unflushed = false;
-                }
-                if self.head.capacity() > KEPT_HEAD_BYTES {
-                    self.head = BytesMut::new();
                 }
                 return if self.upload.is_some() { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
@@ -191,9 +190,9 @@ impl Outbox {
             *left = left.checked_sub(piece.len() as u64).ok_or(OutboxError::Body)?;
             self.pieces.push_back(piece);
         } else {
-            let mut line = BytesMut::new();
+            let mut line = Vec::new();
             http1::encode_chunk_size(&mut line, piece.len());
-            self.pieces.extend([line.freeze(), piece, Bytes::from_static(b"\r\n")]);
+            self.pieces.extend([line.into(), piece, Bytes::from_static(b"\r\n")]);
         }
         Ok(())
     }
@@ -202,9 +201,9 @@ impl Outbox {
         match (self.upload.take().map(|upload| upload.left), trailers) {
             (Some(Some(left)), _) if left > 0 => return Err(OutboxError::Body),
             (Some(None), Some(trailers)) => {
-                let mut end = BytesMut::new();
+                let mut end = Vec::new();
                 http1::encode_trailers(&mut end, &trailers, &self.trailers);
-                self.pieces.push_back(end.freeze());
+                self.pieces.push_back(end.into());
             }
             (Some(None), None) => self.pieces.push_back(Bytes::from_static(http1::LAST_CHUNK)),
             (Some(Some(_)) | None, _) => {}
@@ -213,11 +212,11 @@ impl Outbox {
     }
 
     fn poll_write(&self, stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self { head, pieces, .. } = self;
+        let (head, pieces) = (&self.head[self.head_sent..], &self.pieces);
         if pieces.is_empty() {
             return Pin::new(stream).poll_write(cx, head);
         }
-        let all = std::iter::once(&head[..]).chain(pieces.iter().map(|piece| &piece[..]));
+        let all = std::iter::once(head).chain(pieces.iter().map(|piece| &piece[..]));
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(all.filter(|piece| !piece.is_empty())) {
@@ -227,14 +226,21 @@ impl Outbox {
         Pin::new(stream).poll_write_vectored(cx, &slices[..count])
     }
 
+    /// Makes room for the next head, unless this one was unusually long.
+    fn forget_head(&mut self) {
+        self.head_sent = 0;
+        self.head.clear();
+        if self.head.capacity() > KEPT_HEAD_BYTES {
+            self.head = Vec::new();
+        }
+    }
+
     /// Forgets what has left.
     fn advance(&mut self, mut written: usize) {
-        let of_head = written.min(self.head.len());
-        if of_head == self.head.len() {
-            // Keeps its room for the next one.
-            self.head.clear();
-        } else {
-            self.head.advance(of_head);
+        let of_head = written.min(self.head.len() - self.head_sent);
+        self.head_sent += of_head;
+        if self.head_sent == self.head.len() {
+            self.forget_head();
         }
         written -= of_head;
         while let Some(first) = self.pieces.front_mut() {

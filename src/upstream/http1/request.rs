@@ -1,8 +1,7 @@
 //! A request as bytes.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
-use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// How the body of a request is framed.
@@ -45,12 +44,12 @@ const NEVER_TRAILERS: [HeaderName; 16] = [
 /// Appends the head of a request. The framing alone says how the body goes: fields that speak of it are left out.
 ///
 /// `target` is the request target as it stands on the wire (RFC 9112, 3.2): without spaces or control characters.
-pub fn encode_head(out: &mut BytesMut, method: &Method, target: &str, headers: &HeaderMap, framing: Framing) {
+pub fn encode_head(out: &mut Vec<u8>, method: &Method, target: &str, headers: &HeaderMap, framing: Framing) {
     out.reserve(target.len() + USUAL_FIELD_BYTES * (headers.len() + 2));
-    out.put_slice(method.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(target.as_bytes());
-    out.put_slice(b" HTTP/1.1\r\n");
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
     for (name, value) in headers {
         if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
             encode_field(out, name.as_str(), value.as_bytes());
@@ -67,11 +66,11 @@ pub fn encode_head(out: &mut BytesMut, method: &Method, target: &str, headers: &
         }
         Framing::None => {}
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends what stands before a chunk of so many bytes. After the chunk comes a line end, then the next.
-pub fn encode_chunk_size(out: &mut BytesMut, bytes: usize) {
+pub fn encode_chunk_size(out: &mut Vec<u8>, bytes: usize) {
     // A buffer that grows takes everything.
     let _always_written = write!(out, "{bytes:x}\r\n");
 }
@@ -93,20 +92,20 @@ fn may_trail(name: &HeaderName) -> bool {
 }
 
 /// Appends the last chunk, the trailers that were announced and may be sent as such, and the end.
-pub fn encode_trailers(out: &mut BytesMut, trailers: &HeaderMap, announced: &[HeaderName]) {
-    out.put_slice(b"0\r\n");
+pub fn encode_trailers(out: &mut Vec<u8>, trailers: &HeaderMap, announced: &[HeaderName]) {
+    out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers {
         if announced.contains(name) && may_trail(name) {
             encode_field(out, name.as_str(), value.as_bytes());
         }
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
-fn encode_field(out: &mut BytesMut, name: &str, value: &[u8]) {
+fn encode_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
-    out.put_slice(name.as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value);
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
