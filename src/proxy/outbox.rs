@@ -16,9 +16,8 @@ use tokio::io::AsyncWrite;
 use super::upload::UploadBody;
 use crate::upstream::http1::{self, Framing};
 
-/// How much of an upload waits for the socket before more is asked for. What the client's connection reads at once is
-/// less, so that a body that hardly fits into one read leaves in one write nevertheless.
-const MAX_QUEUED_BYTES: usize = 96 * 1_024;
+/// How much of an upload waits for the socket before more is asked for.
+const MAX_QUEUED_BYTES: usize = 64 * 1_024;
 
 /// How many pieces wait for it; a client may make each byte a piece.
 const MAX_QUEUED_PIECES: usize = 48;
