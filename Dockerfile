@@ -14,11 +14,22 @@ RUN mkdir -p src benches/simulate tests/black_box \
  && printf '//! Nothing yet.\nfn main() {}\n' >src/main.rs \
  && cargo build --release --locked --bin pointsman
 COPY src src
+# With `--build-arg PGO=true` everything is built twice more, with a profile taken in between (BENCHMARKS.md).
+ARG PGO=false
+COPY benches/pgo.sh benches/
+COPY benches/side_by_side/gateway.toml benches/side_by_side/
 # Files keep their times when they are copied, and Cargo would take what it has just built for newer.
 # Line numbers for stack traces stay, compressed: less than half the size.
 RUN touch src/lib.rs src/main.rs \
- && cargo build --release --locked --bin pointsman \
- && objcopy --compress-debug-sections=zlib target/release/pointsman pointsman
+ && if [ "$PGO" = true ]; then \
+      rustup component add llvm-tools \
+      && benches/pgo.sh \
+      && ln target/pgo/release/pointsman program; \
+    else \
+      cargo build --release --locked --bin pointsman \
+      && ln target/release/pointsman program; \
+    fi \
+ && objcopy --compress-debug-sections=zlib program pointsman
 
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="Pointsman" \

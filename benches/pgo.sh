@@ -18,9 +18,9 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export CARGO_TARGET_DIR=target/pgo CARGO_PROFILE_RELEASE_DEBUG=0
+export CARGO_TARGET_DIR=target/pgo
 
-RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$work" cargo build --release --locked
+CARGO_PROFILE_RELEASE_DEBUG=0 RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$work" cargo build --release --locked
 trained=target/pgo/release/pointsman
 export LLVM_PROFILE_FILE="$work/%p.profraw"
 echo "training: the demo's tour, 40 seconds"
@@ -44,7 +44,7 @@ echo "{\"query\": \"$(of 65000)\"}" >"$work/large.jsonl"
 "$trained" run -c "$work/origin.toml" >/dev/null 2>&1 & origin=$!
 "$trained" run -c "$work/gateway.toml" >/dev/null 2>&1 & gateway=$!
 for port in 19904 19902; do
-  timeout 20 bash -c "until curl -fs http://127.0.0.1:$port/readyz >/dev/null; do sleep 0.1; done"
+  timeout 20 bash -c "until '$trained' healthcheck --observe http://127.0.0.1:$port >/dev/null 2>&1; do sleep 0.1; done"
 done
 ask() { "$trained" traffic "http://127.0.0.1:18080$1" --think 0s --duration "$2" "${@:3}" --fail-if 'error_rate > 1%'; }
 ask / 12s

@@ -30,10 +30,8 @@ use crate::clock;
 pub const POLL_EVERY: Duration = Duration::from_secs(2);
 /// How long the debouncer holds an event back.
 const DEBOUNCE: Duration = Duration::from_millis(250);
-/// How often the debouncer looks whether one is due: also while nothing happens.
-const TICK: Duration = Duration::from_millis(125);
-/// No batch for this long means that the writer has paused: two of the debouncer's ticks.
-const QUIET: Duration = Duration::from_millis(250);
+/// No batch for this long means that the writer has paused: a tick of the debouncer and some.
+const QUIET: Duration = Duration::from_millis(300);
 /// The longest that events which keep coming put a look off.
 const LONGEST_DEBOUNCE: Duration = Duration::from_secs(2);
 
@@ -199,7 +197,8 @@ impl Watch {
                 let _ = wakes.send(wake);
             }
         };
-        Ok(Self { debouncer: new_debouncer(DEBOUNCE, Some(TICK), tell)?, watched: BTreeMap::new() })
+        // It ticks also while nothing happens, by itself four times as often.
+        Ok(Self { debouncer: new_debouncer(DEBOUNCE, Some(DEBOUNCE), tell)?, watched: BTreeMap::new() })
     }
 
     /// Watches these places and no others; whether there are new ones among them. What has vanished

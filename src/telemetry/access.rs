@@ -25,8 +25,14 @@ use crate::measure::{Attempt, Record};
 /// Lines that wait to be written.
 const QUEUE_LINES: usize = 16_384;
 
-/// How often the queue is written out. The thread wakes so often, too, where there is nothing to write.
-const WRITE_EVERY: Duration = Duration::from_millis(100);
+/// How often the queue is written out while there is little in it, or nothing.
+const MAX_PAUSE: Duration = Duration::from_millis(200);
+
+/// How soon after one another it is written out at most, however full it is.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many lines are written out at a time, about: far fewer than the queue has room for.
+const USUAL_LINES: usize = QUEUE_LINES / 8;
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -82,9 +88,10 @@ fn write_out(
     recent: &Recent,
 ) {
     let (mut batch, mut kept) = (Vec::new(), Vec::new());
+    let mut pause = MAX_PAUSE;
     loop {
-        let stopping = stop.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Disconnected);
-        let mut lines = 0;
+        let stopping = stop.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);
+        let (mut lines, mut taken) = (0, 0);
         loop {
             let next = queue.try_recv();
             let ended = next.is_err();
@@ -92,6 +99,7 @@ fn write_out(
                 batch.extend_from_slice(&line);
                 kept.push(line);
                 lines += 1;
+                taken += 1;
             }
             if lines > 0 && (ended || batch.len() >= WRITE_BYTES) {
                 if sink.write_all(&batch).and_then(|()| sink.flush()).is_err() {
@@ -108,6 +116,18 @@ fn write_out(
         if stopping {
             return;
         }
+        pause = next_pause(pause, taken);
+    }
+}
+
+/// Shorter the more lines there were: a queue that fills up faster than it is looked at loses lines.
+fn next_pause(pause: Duration, taken: usize) -> Duration {
+    if taken > USUAL_LINES {
+        (pause / 4).max(MIN_PAUSE)
+    } else if taken < USUAL_LINES / 8 {
+        (pause * 2).min(MAX_PAUSE)
+    } else {
+        pause
     }
 }
 
@@ -286,6 +306,18 @@ mod tests {
                 log.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    #[test]
+    fn the_more_lines_the_sooner_the_queue_is_written_out() {
+        let taken = |pause: Duration, per_second: usize| pause.as_millis() as usize * per_second / 1_000;
+        let settle = |per_second| (0..32).fold(MAX_PAUSE, |pause, _| next_pause(pause, taken(pause, per_second)));
+        for per_second in [0, 100, 10_000, 100_000, 1_000_000] {
+            let pause = settle(per_second);
+            assert!(taken(pause, per_second) < QUEUE_LINES, "{per_second} lines a second, {pause:?}");
+        }
+        assert_eq!((settle(0), settle(1_000)), (MAX_PAUSE, MAX_PAUSE));
+        assert!(settle(100_000) < MAX_PAUSE);
     }
 
     #[test]
