@@ -60,7 +60,7 @@ def main():
     arguments.add_argument("binary")
     arguments.add_argument("--streams", type=int, default=10_000)
     arguments = arguments.parse_args()
-    needed = arguments.streams * 2 + 1_000
+    needed = arguments.streams * 2 + 100
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < needed:
         sys.exit(f"needs {needed} file descriptors, the hard limit is {hard}")
