@@ -12,15 +12,16 @@ if [[ -z $profdata ]]; then
 fi
 if [[ -z $profdata ]]; then
   # The newest by number: an older one may not know the format.
-  profdata=$(compgen -c llvm-profdata- | sort -t- -k3 -n -u | tail -n 1)
+  profdata=$(compgen -c llvm-profdata- | sort -t- -k3 -n -u | tail -n 1 || true)
 fi
 [[ -n $profdata ]] || { echo "llvm-profdata is missing" >&2; exit 1; }
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export CARGO_TARGET_DIR=target/pgo
+trap 'kill ${origin:-} ${gateway:-} 2>/dev/null || true; rm -rf "$work"' EXIT
+# Both builds alike in everything but the flags: what differs gives functions other names, and they lose their profile.
+export CARGO_TARGET_DIR=target/pgo CARGO_PROFILE_RELEASE_DEBUG=0
 
-CARGO_PROFILE_RELEASE_DEBUG=0 RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$work" cargo build --release --locked
+RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-generate=$work" cargo build --release --locked
 trained=target/pgo/release/pointsman
 export LLVM_PROFILE_FILE="$work/%p.profraw"
 echo "training: the demo's tour, 40 seconds"
@@ -41,8 +42,8 @@ TOML
 sed -e 's/:8080/:18080/; s/:910[12]/:19101/' benches/side_by_side/gateway.toml >"$work/gateway.toml"
 printf '[observe]\naddress = "127.0.0.1:19902"\n[admin]\naddress = "127.0.0.1:19901"\n' >>"$work/gateway.toml"
 echo "{\"query\": \"$(of 65000)\"}" >"$work/large.jsonl"
-"$trained" run -c "$work/origin.toml" >/dev/null 2>&1 & origin=$!
-"$trained" run -c "$work/gateway.toml" >/dev/null 2>&1 & gateway=$!
+"$trained" run -c "$work/origin.toml" >/dev/null & origin=$!
+"$trained" run -c "$work/gateway.toml" >/dev/null & gateway=$!
 for port in 19904 19902; do
   timeout 20 bash -c "until '$trained' healthcheck --observe http://127.0.0.1:$port >/dev/null 2>&1; do sleep 0.1; done"
 done
@@ -53,6 +54,7 @@ ask / 6s --method post --queries "$work/large.jsonl"
 "$trained" traffic http://127.0.0.1:18080/ --rate 1000 --duration 6s >/dev/null
 kill "$gateway" "$origin"
 wait "$gateway" "$origin"
+origin='' gateway=''
 "$profdata" merge -o "$CARGO_TARGET_DIR/pointsman.profdata" "$work"/*.profraw
 RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-use=$PWD/$CARGO_TARGET_DIR/pointsman.profdata" cargo build --release --locked
 ls -l target/pgo/release/pointsman

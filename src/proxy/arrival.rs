@@ -38,6 +38,10 @@ use crate::domain::decision::{self, Decision, Health, Reason};
 use crate::domain::fallback::Replay;
 use crate::live::{Matched, RouteIndex, Snapshot};
 
+/// What is kept of a body for control's sake, which sends it again only where a pooled connection breaks: it must not take
+/// the memory that fallback lives on.
+const MAX_KEPT_FOR_CONTROL: u64 = 32 * 1_024;
+
 /// Serves one request.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
@@ -162,7 +166,8 @@ fn settle_on(exchange: &mut Exchange, body: Option<&Value>) -> Option<Lease> {
     let Decided { decision, lease, pin } = decide(&worker, &snapshot, matched, asker, who.override_arm, exchange.now);
     exchange.may_repeat = exchange.idempotent || definition.fallback.replay == Replay::Always;
     if let Some(upload) = exchange.upload.as_ref().filter(|_| exchange.may_repeat) {
-        upload.keep_up_to(definition.fallback.replay_body);
+        let bytes = definition.fallback.replay_body;
+        upload.keep_up_to(if decision.serve == Arm::Candidate { bytes } else { bytes.min(MAX_KEPT_FOR_CONTROL) });
     }
     let secure = snapshot.exposing.is_some() && is_secure(shown);
     let rewriting = Rewriting::of(&worker, snapshot.config(), definition, asker);

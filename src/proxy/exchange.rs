@@ -4,7 +4,7 @@
 //! 6. answer or fall back (here), 7. stream ([`super::reply`]), 8. settle ([`super::ledger`]).
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -41,6 +41,10 @@ use crate::sampling::CopyRequest;
 /// and no trailers.
 const FRAMING: [HeaderName; 5] =
     [header::CONNECTION, header::CONTENT_LENGTH, header::TE, header::TRAILER, header::TRANSFER_ENCODING];
+
+/// How soon after a request a pooled connection breaks that had been closed before. Later, the backend broke off at its
+/// work: what is not idempotent is control's then, not the same backend's once more.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The client is gone, or must go: the connection is closed without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -196,8 +200,13 @@ impl Exchange {
         let sent = match tried.send(&outgoing, now, &mut self.timer).await {
             Ok(answer) => Ok(answer),
             Err(SendError::Failed(failure)) => Err(failure),
-            Err(SendError::Stale) if self.may_send_again() => {
-                Box::pin(tried.send_fresh(&outgoing, &mut self.timer)).await
+            Err(SendError::Stale) if self.may_send_again(now) => {
+                // It may have been read the first time, so that it is not true that nothing was sent.
+                let again = Box::pin(tried.send_fresh(&outgoing, &mut self.timer)).await;
+                again.map_err(|failure| match failure {
+                    Failure::Backend(Cause::Connect, problem) => Failure::Backend(Cause::Reset, problem),
+                    Failure::Backend(..) | Failure::Client(_) => failure,
+                })
             }
             Err(SendError::Stale) => Err(RESET),
         };
@@ -211,9 +220,10 @@ impl Exchange {
         }
     }
 
-    /// Whether a request that may already have been read can be sent a second time to the same arm.
-    fn may_send_again(&self) -> bool {
-        self.may_repeat && self.upload.as_ref().is_none_or(SharedUpload::can_replay)
+    /// Whether a request that was sent and may already have been read can be sent a second time to the same arm.
+    fn may_send_again(&self, sent_at: Instant) -> bool {
+        let stale = || clock::now().saturating_duration_since(sent_at) < STALE_WITHIN;
+        (self.idempotent || self.may_repeat && stale()) && self.upload.as_ref().is_none_or(SharedUpload::can_replay)
     }
 
     /// The request as this arm's backend gets it. The fields are copied only where another arm may need them.

@@ -23,10 +23,11 @@ use crate::domain::fallback::Cause;
 use crate::measure::{Attempt, Record};
 
 /// Lines that wait to be written.
-const QUEUE_LINES: usize = 16_384;
+const QUEUE_LINES: usize = 32_768;
 
-/// How often the queue is written out while there is little in it, or nothing.
-const MAX_PAUSE: Duration = Duration::from_millis(200);
+/// How often the queue is written out while there is little in it, or nothing. Every line may be needed from one moment
+/// to the next, when backends begin to fail: the queue has room for 300,000 lines a second.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// How soon after one another it is written out at most, however full it is.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
@@ -318,6 +319,7 @@ mod tests {
         }
         assert_eq!((settle(0), settle(1_000)), (MAX_PAUSE, MAX_PAUSE));
         assert!(settle(100_000) < MAX_PAUSE);
+        assert!(taken(MAX_PAUSE, 300_000) < QUEUE_LINES, "all at once after a time with few");
     }
 
     #[test]

@@ -359,12 +359,31 @@ fn a_post_that_may_be_repeated_is_sent_again_on_a_fresh_connection_by_either_arm
         let mut client = gateway.client();
         client.get("/", &[("x-user-id", "u")]).expect(200, "fresh");
         std::thread::sleep(Duration::from_millis(600));
-        let body = vec![b'q'; 200_000];
+        let body = vec![b'q'; 20_000];
         let answer = client.request("POST", "/", &[("x-user-id", "u")], &body);
         answer.expect(200, "fresh");
         assert_eq!(gateway.line_of(&answer)["attempts"].as_array().unwrap().len(), 1, "{arm}");
         assert_eq!((upstream.heads(), upstream.connections()), (3, 2), "{arm}");
     }
+}
+
+#[test]
+fn a_post_that_the_candidate_broke_off_at_its_work_is_control_s() {
+    let candidate = Upstream::scripted(|conversation| {
+        if conversation.request().is_some() {
+            conversation.write(ok("fresh"));
+            if conversation.request().is_some() {
+                std::thread::sleep(Duration::from_millis(1_200));
+                conversation.reset();
+            }
+        }
+    });
+    let control = Upstream::saying("control");
+    let gateway = Setup::candidate(&control.url(), &candidate.url(), "fallback = { replay = \"always\" }\n").start();
+    let mut client = gateway.client();
+    client.get("/", &[("x-user-id", "u")]).expect(200, "fresh");
+    client.request("POST", "/", &[("x-user-id", "u")], b"q").expect(200, "control");
+    assert_eq!((candidate.heads(), control.heads()), (2, 1));
 }
 
 #[test]
