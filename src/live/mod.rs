@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::clock;
 use crate::config::model::{Backend, BackendIndex, QualityGate, Source, Target};
@@ -167,6 +168,8 @@ pub struct ReloadStatus {
 pub struct Live {
     current: ArcSwap<Snapshot>,
     generation: AtomicU64,
+    /// Keeps a word for who waits in [`Live::published`].
+    published: Notify,
     registry: Mutex<Registry>,
     reloads: Mutex<ReloadStatus>,
     ready: AtomicBool,
@@ -202,6 +205,7 @@ impl Live {
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(snapshot),
             generation: AtomicU64::new(1),
+            published: Notify::new(),
             registry: Mutex::new(registry),
             reloads: Mutex::new(ReloadStatus { succeeded_at: Some(clock::timestamp()), ..ReloadStatus::default() }),
             ready: AtomicBool::new(true),
@@ -234,7 +238,13 @@ impl Live {
         let snapshot = registry.snapshot(loaded, generation, self.workers.len(), &self.background)?;
         self.current.store(Arc::new(snapshot));
         self.generation.store(generation, Ordering::Release);
+        self.published.notify_one();
         Ok(generation)
+    }
+
+    /// Ready once a configuration was published since this was ready the last time. For one waiter: the controller.
+    pub async fn published(&self) {
+        self.published.notified().await;
     }
 
     /// Publishes what the controller says about shares. Routes that are not named stay as they are; what

@@ -117,7 +117,9 @@ fn an_export_of_any_size_is_whole_and_takes_bounded_memory() {
     let gateway = setup().start();
     let row = |n: usize| json!({"name": "=n", "id": format!("-{n}"), "value": -0.5, "data": {"text": "a,\"b\"\r\nc", "n": n}});
     store(&gateway, &(0..EXPORTED).map(row).collect::<Vec<_>>());
+    // By itself: who takes nothing for half a minute is cut, and the rest may take longer than that.
     let slow = begin_slowly(&gateway);
+    let slow = std::thread::spawn(move || slow.expect_whole());
     let before = gateway.peak_kib();
     for format in ["csv", "json", "ndjson"] {
         // A place becomes free only after its client was seen to be gone, or has been told the end.
@@ -157,7 +159,7 @@ fn an_export_of_any_size_is_whole_and_takes_bounded_memory() {
     assert!(grown < EXPORT_GROWTH_KIB, "{grown} KiB");
     let few = ask(&gateway, "board", "GET", "/api/v1/export?format=ndjson&type=nobody", "");
     assert_eq!((few.text().as_str(), few.ending), ("", Ending::Whole));
-    slow.expect_whole();
+    slow.join().unwrap();
 }
 
 /// An export of which its client has taken the head alone.

@@ -197,6 +197,8 @@ impl Walker {
                 biased;
                 _ = &mut stopping => break,
                 Some(ask) = self.asked.recv() => self.answer(ask).await,
+                // Routes that are new may be latched.
+                () = self.live.published() => ticks.reset_immediately(),
                 _ = ticks.tick() => {
                     let watched = self.look().await;
                     // Where nothing can end in a catastrophe, an idle process is not woken for one.
