@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds pointsman with profile-guided optimisation: an instrumented build goes through the demo's tour and stands under
 # load between a client and an origin, both itself, and what it learned goes into a second build,
-# target/pgo/release/pointsman. Ports 18080, 19101, 19102 and 19901 to 19904 have to be free.
+# target/pgo/release/pointsman. Ports 18080, 19101 and 19901 to 19904 have to be free.
 # Needs llvm-profdata: rustup's llvm-tools, or Debian's llvm; LLVM_PROFDATA names another one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -47,7 +47,8 @@ echo "{\"query\": \"$(of 65000)\"}" >"$work/large.jsonl"
 for port in 19904 19902; do
   timeout 20 bash -c "until '$trained' healthcheck --observe http://127.0.0.1:$port >/dev/null 2>&1; do sleep 0.1; done"
 done
-ask() { "$trained" traffic "http://127.0.0.1:18080$1" --think 0s --duration "$2" "${@:3}" --fail-if 'error_rate > 1%'; }
+# The origin answers uploads before it has read them, and may close their connections: not each of them gets through.
+ask() { "$trained" traffic "http://127.0.0.1:18080$1" --think 0s --duration "$2" "${@:3}" --fail-if 'error_rate > 5%'; }
 ask / 12s
 ask /16k 6s
 ask / 6s --method post --queries "$work/large.jsonl"

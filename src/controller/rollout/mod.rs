@@ -1,7 +1,7 @@
 //! Rollouts in the world: what `domain::rollout` decides is published, stored and told.
 //!
-//! One task walks all routes, once a second, and looks for catastrophes ten times a second; commands are obeyed
-//! at once. It is the only writer of rollouts. Invariants: what lowers exposure is published first and stored with
+//! One task walks all routes, once a second, and looks for catastrophes ten times a second where one can happen; commands
+//! are obeyed at once, and a new configuration is met at once. It is the only writer of rollouts. Invariants: what lowers exposure is published first and stored with
 //! retries, what raises it is stored first; a rollout that cannot be read serves control; nothing waits for a
 //! store that hangs for longer than [`STORE_TIMEOUT`].
 
