@@ -77,6 +77,15 @@ fn history_since(database: &Connection, last: i64) -> (Vec<(String, Value)>, i64
     (rows.into_iter().map(read).collect(), end)
 }
 
+/// Waits until the store has told where the route stands, which is where its history ends; commands are refused before.
+#[track_caller]
+fn check_stands(gateway: &Gateway, end: &Value) {
+    let now = eventually("where it stands", || Some(rollout(gateway)).filter(|now| now["state"] != "state_unknown"));
+    for field in ["state", "stage", "percent"].into_iter().filter(|_| !end.is_null()) {
+        assert_eq!(now[field], end[field], "{field} of {now} after {end}");
+    }
+}
+
 /// Every command that was heard to be done is in the history once, in its order; of the last one nobody knows; and
 /// the gateway goes on where the history ends.
 #[test]
@@ -87,6 +96,7 @@ fn no_transition_is_lost_repeated_or_undone_by_a_kill() {
     let mut gateway = setup(&control, &candidate, STAGES).start();
     let path = gateway.beside("pointsman.db");
     let (mut last, mut total, mut cut, mut stands) = (0, 0, 0, Value::Null);
+    check_stands(&gateway, &stands);
     for round in 0..rounds {
         let client = gateway.admin_client();
         let (heard, open) = std::thread::scope(|scope| {
@@ -113,12 +123,7 @@ fn no_transition_is_lost_repeated_or_undone_by_a_kill() {
             assert_eq!(view["stored"], true, "round {round}");
         }
         stands = rows.last().map_or(stands, |(_, to)| to.clone());
-        let now = rollout(&gateway);
-        if !stands.is_null() {
-            for field in ["state", "stage", "percent"] {
-                assert_eq!(now[field], stands[field], "round {round}: {field} of {now} after {rows:?}");
-            }
-        }
+        check_stands(&gateway, &stands);
         total += done.len();
         cut += usize::from(is_cut);
     }
@@ -130,21 +135,22 @@ fn no_transition_is_lost_repeated_or_undone_by_a_kill() {
 }
 
 /// A gateway that was stopped, whose store is then spoiled, and that starts again.
-fn spoiled(keys: &str, spoil: impl FnOnce(&Gateway)) -> (Gateway, [Upstream; 2]) {
+fn spoiled(keys: &str, spoil: impl FnOnce(&mut Gateway)) -> (Gateway, [Upstream; 2]) {
     let (control, candidate) = (Upstream::saying("old"), Upstream::saying("new"));
     let mut gateway = setup(&control, &candidate, keys).start();
     await_state(&gateway, if keys.contains("stages") { "draft -" } else { "running -" });
     let (verb, more) = if keys.contains("stages") { ("jump", json!({ "stage": "all" })) } else { ("pause", json!({})) };
-    assert_eq!(say(&gateway, verb, more).0, 200);
+    // Refused while a slow disk does not take it.
+    eventually(verb, || (say(&gateway, verb, more.clone()).0 == 200).then_some(()));
     assert_eq!(served(&gateway, 5), (5, 0));
     gateway.signal("TERM");
     assert!(gateway.await_exit().success());
-    spoil(&gateway);
+    spoil(&mut gateway);
     gateway.start_again();
     (gateway, [control, candidate])
 }
 
-fn spoil_state(text: &'static str) -> impl FnOnce(&Gateway) {
+fn spoil_state(text: &'static str) -> impl FnOnce(&mut Gateway) {
     move |gateway| {
         let changed =
             database(&gateway.beside("pointsman.db")).execute("UPDATE states SET text = ? WHERE route = 'all'", [text]);
@@ -217,6 +223,7 @@ fn a_state_that_cannot_be_read_serves_control_and_is_repaired_by_a_command() {
 #[test]
 fn a_store_that_cannot_be_opened_serves_control_and_a_rollback_is_written_when_it_can() {
     let (gateway, _upstreams) = spoiled(GUARDED, |gateway| {
+        gateway.awaits_store = false;
         std::fs::rename(gateway.beside("pointsman.db"), gateway.beside("kept.db")).unwrap();
         for end in ["db-wal", "db-shm"] {
             // They are gone where the end was in order.
@@ -237,21 +244,44 @@ fn a_store_that_cannot_be_opened_serves_control_and_a_rollback_is_written_when_i
     assert_eq!(served(&gateway, 10), (0, 10));
 }
 
-/// Fills the store until it takes no more.
+/// The route's history, oldest first, as kind and actor.
+fn moves(gateway: &Gateway) -> Vec<String> {
+    let history = get(gateway, "/api/v1/history?route=all");
+    let told = |row: &Value| format!("{} by {}", row["kind"].as_str().unwrap(), row["actor"].as_str().unwrap());
+    history["history"].as_array().unwrap().iter().rev().map(told).collect()
+}
+
+/// What was refused because the store did not answer is not where the next process begins, although the write arrived.
+#[test]
+fn a_promotion_that_is_stored_after_its_refusal_is_taken_back() {
+    let (control, candidate) = (Upstream::saying("old"), Upstream::saying("new"));
+    let mut gateway = setup(&control, &candidate, STAGES).start();
+    await_state(&gateway, "draft -");
+    assert_eq!(say(&gateway, "start", json!({})).0, 200);
+    eventually("the start is stored", || (rollout(&gateway)["stored"] == true).then_some(()));
+    let other = database(&gateway.beside("pointsman.db"));
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (code, problem) = say(&gateway, "promote", json!({}));
+    assert_eq!((code, &problem["code"]), (503, &json!("rollout_unstored")), "{problem}");
+    other.execute_batch("ROLLBACK").unwrap();
+    eventually("its write is taken back", || (moves(&gateway).last()? == "taken_back by store").then_some(()));
+    assert_eq!(moves(&gateway), ["started by deploy", "promoted by deploy", "taken_back by store"]);
+    let found = rollout(&gateway);
+    assert_eq!((&found["stage"], &found["stored"]), (&json!("few"), &json!(true)), "{found}");
+    gateway.kill();
+    gateway.start_again();
+    await_state(&gateway, "running few");
+}
+
+/// From now on nothing that is kept finds room.
 fn fill(gateway: &Gateway) {
-    let batch: Value = (0..20).map(|n| json!({"name": "n", "data": "x".repeat(1_000 + n)})).collect();
-    let mut rounds = 0;
-    while ask(gateway, "shop", "POST", "/v1/events", &batch.to_string()).status == 202 {
-        rounds += 1;
-        assert!(rounds < 200, "the limit of files does not bite");
-    }
-    // What is small finds no room either.
-    while ask(gateway, "shop", "POST", "/v1/events", "{\"name\": \"n\"}").status == 202 {}
+    gateway.limit_files(Some(1));
+    assert_eq!(ask(gateway, "shop", "POST", "/v1/events", "{\"name\": \"n\"}").status, 503);
 }
 
 fn full_disk(keys: &str) -> (Gateway, [Upstream; 2]) {
     let (control, candidate) = (Upstream::saying("old"), Upstream::saying("new"));
-    let gateway = setup(&control, &candidate, keys).file_limit_kib(600).start();
+    let gateway = setup(&control, &candidate, keys).file_limit_kib(100_000).start();
     (gateway, [control, candidate])
 }
 
@@ -277,7 +307,7 @@ fn a_full_disk_stops_no_rollback_and_keeps_every_promotion_waiting() {
     assert_eq!(told["rollout"]["stored"], false);
     assert_eq!(served(&gateway, 20), (0, 20), "at once");
     assert!(!is_stored(&gateway, "rolled_back"));
-    gateway.lift_file_limit();
+    gateway.limit_files(None);
     eventually("it is stored later", || (rollout(&gateway)["stored"] == true).then_some(()));
     assert!(is_stored(&gateway, "rolled_back"));
     let history = get(&gateway, "/api/v1/history?route=all");

@@ -188,13 +188,14 @@ fn where_the_file_does_not_allow_it_the_path_is_the_backends() {
 fn a_store_that_cannot_be_opened_keeps_no_traffic_away_and_heals() {
     let toml = "state.store = \"sqlite:state/pointsman.db\"\n[backends.old]\nrespond = { body = \"old\" }\n\
                 [routes.all]\npath = \"/\"\ncontrol = \"old\"\ncandidate = \"old\"\n";
-    let gateway = Setup::new(format!("{toml}{TOKENS}")).start();
+    let gateway = Setup::new(format!("{toml}{TOKENS}")).without_a_store().start();
     gateway.get("/", &[]).expect(200, "old");
+    let failures = r#"pointsman_store_failures_total{operation="open"}"#;
+    eventually("the first try", || (gateway.count(failures) >= 1.0).then_some(()));
     let refused = post(&gateway, &json!({"name": "n"}));
     assert_eq!((refused.status, refused.code().as_str()), (503, "store_unavailable"));
     assert!(refused.get("retry-after").is_some());
     assert_eq!(gateway.count("pointsman_store_up"), 0.0);
-    assert!(gateway.count(r#"pointsman_store_failures_total{operation="open"}"#) >= 1.0);
     let health = gateway.admin_client().get("/healthz", &[("host", "localhost")]);
     let document: Value = serde_json::from_slice(&health.body).unwrap();
     assert_eq!((health.status, &document["store"]["up"]), (200, &json!(false)), "{document}");
@@ -229,7 +230,7 @@ fn a_full_disk_refuses_events_and_nothing_else_and_heals() {
     for _ in 0..20 {
         gateway.get("/", &[]).expect(200, "old");
     }
-    gateway.lift_file_limit();
+    gateway.limit_files(None);
     post(&gateway, &batch(acknowledged)).expect(202, r#"{"stored":20,"duplicates":0}"#);
     assert_eq!(gateway.count("pointsman_store_up"), 1.0);
     assert_eq!(count(&gateway, "1"), 20 * (acknowledged as i64 + 1), "what was acknowledged, and nothing else");

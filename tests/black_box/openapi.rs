@@ -317,19 +317,25 @@ fn schemathesis(gateway: &Gateway, token: Option<&str>) {
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// No question is answered otherwise than the document says, or makes the gateway log an error.
+fn check_made_up_questions(gateway: &Gateway, token: Option<&str>) {
+    // Where the disk is slow, the start itself tells that the store is not open yet.
+    let start = gateway.stderr().len();
+    schemathesis(gateway, token);
+    let told = &gateway.stderr()[start..];
+    assert!(!told.contains("ERROR"), "{told}");
+}
+
 #[test]
 fn made_up_questions_of_an_admin_find_nothing() {
     let gateway = rich().start();
     store(&gateway, &[json!({"name": "n", "user": "u", "route": "all"})]);
-    schemathesis(&gateway, Some("root-token-0123456789"));
-    assert!(!gateway.stderr().contains("ERROR"), "{}", gateway.stderr());
+    check_made_up_questions(&gateway, Some("root-token-0123456789"));
 }
 
 #[test]
 fn made_up_questions_of_a_stranger_find_nothing() {
-    let gateway = rich().start();
-    schemathesis(&gateway, None);
-    assert!(!gateway.stderr().contains("ERROR"), "{}", gateway.stderr());
+    check_made_up_questions(&rich().start(), None);
 }
 
 /// What fits nowhere, or only a text.

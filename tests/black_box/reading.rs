@@ -313,7 +313,7 @@ fn reading_takes_a_viewer_and_removing_an_admin() {
 
 #[test]
 fn without_a_store_what_needs_one_says_so() {
-    let gateway = setup_with("sqlite:/dev/null/nowhere.db").start();
+    let gateway = setup_with("sqlite:/dev/null/nowhere.db").without_a_store().start();
     let rows = [
         ("GET", "/api/v1/events", ""),
         ("GET", "/api/v1/history", ""),

@@ -1,14 +1,13 @@
 //! Rollouts on their way to the store and back: versions, retries, and what the history says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 
 use super::STORE_TIMEOUT;
 use crate::clock;
 use crate::domain::rollout::{Effect, Ground, Plan, Rollout};
-use crate::store::{Attached, Entry, Failure, State, StateChange, Store as _};
+use crate::store::{Attached, Entry, Failure, State, StateChange, StateVersion, Store as _};
 
 /// The part of the ground that names the arms.
 pub(super) const ARMS: &str = "arms";
@@ -41,6 +40,8 @@ pub(super) struct Known {
     added: usize,
     /// What is stored, as text.
     stored: String,
+    /// The text of a write that nobody waited for any longer: it may be stored yet.
+    late: Option<String>,
     /// Why it is not known.
     pub(super) trouble: Option<String>,
 }
@@ -55,6 +56,7 @@ impl Known {
             waiting: Vec::new(),
             added: 0,
             stored: String::new(),
+            late: None,
             trouble: Some(why),
         }
     }
@@ -88,7 +90,7 @@ impl Known {
 
     /// Whether something is to be written that cannot wait.
     pub(super) fn has_news(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.late.is_some()
     }
 
     /// Whether it is not as it is stored.
@@ -172,13 +174,16 @@ impl Kept {
         };
         match bounded(self.store.save_state(change)).await {
             Ok(version) => known.settled(version, text),
-            Err(Failure::Conflict { found }) => {
+            Err(Undone::Failed(Failure::Conflict { found })) => {
                 // Either an earlier write of ours arrived although nobody waited for it, or somebody else wrote.
                 let stored = bounded(self.store.state(name)).await.map_err(|failure| failure.to_string())?;
                 match stored {
                     Some(state) if state.text == text => known.settled(state.version, text),
                     Some(state) => {
                         known.version = state.version;
+                        if known.late.take_if(|late| *late == state.text).is_some() {
+                            known.waiting.push(taken_back(name, state.version));
+                        }
                         return Err(format!("the state was changed meanwhile (version {found})"));
                     }
                     None => {
@@ -187,7 +192,13 @@ impl Kept {
                     }
                 }
             }
-            Err(failure) => return Err(failure.to_string()),
+            Err(undone) => {
+                if matches!(undone, Undone::Late) {
+                    // The first one: those after it expect the same version, and would be refused.
+                    known.late.get_or_insert(text);
+                }
+                return Err(undone.to_string());
+            }
         }
         Ok(())
     }
@@ -197,13 +208,35 @@ impl Known {
     fn settled(&mut self, version: u64, text: String) {
         (self.version, self.stored) = (version, text);
         self.waiting.clear();
-        self.before = None;
+        (self.before, self.late) = (None, None);
     }
 }
 
-async fn bounded<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let late = |_| Failure::Unavailable(format!("no answer within {} s", Duration::as_secs(&STORE_TIMEOUT)));
-    tokio::time::timeout(STORE_TIMEOUT, work).await.map_err(late)?
+/// Why the store has not done it.
+#[derive(Debug, thiserror::Error)]
+enum Undone {
+    /// It may still be done.
+    #[error("the store does not answer within {} s", STORE_TIMEOUT.as_secs())]
+    Late,
+    /// It will not be done.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+async fn bounded<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Undone> {
+    Ok(tokio::time::timeout(STORE_TIMEOUT, work).await.map_err(|_| Undone::Late)??)
+}
+
+/// What the history says where a write arrived after whoever asked for it had been refused.
+fn taken_back(route: &str, version: StateVersion) -> Entry {
+    let reason = "it was stored after it had been refused, because the store did not answer in time";
+    Entry {
+        at: clock::timestamp(),
+        route: route.into(),
+        kind: "taken_back".into(),
+        actor: "store".into(),
+        detail: json!({ "reason": reason, "version": version }).to_string().into(),
+    }
 }
 
 /// What the history says: numbers, thresholds, the configuration's hash, who and why.

@@ -28,13 +28,21 @@ pub(crate) struct Setup {
     plain_users: bool,
     environment: Vec<(String, String)>,
     file_limit_kib: Option<u32>,
+    awaits_store: bool,
 }
 
 impl Setup {
     /// A gateway with this file, to which listeners and log are added. Top-level keys may be dotted.
     pub(crate) fn new(toml: impl Into<String>) -> Self {
-        let (environment, file_limit_kib) = (Vec::new(), None);
-        Self { toml: toml.into(), threads: 1, access_sample: 1.0, plain_users: true, environment, file_limit_kib }
+        Self {
+            toml: toml.into(),
+            threads: 1,
+            access_sample: 1.0,
+            plain_users: true,
+            environment: Vec::new(),
+            file_limit_kib: None,
+            awaits_store: true,
+        }
     }
 
     /// A gateway with one route, `all`, that takes everything, with these keys.
@@ -92,9 +100,15 @@ impl Setup {
         self
     }
 
-    /// No file of its can grow beyond this, as on a disk that is full; see [`Gateway::lift_file_limit`].
+    /// No file of its can grow beyond this, as on a disk that is full; see [`Gateway::limit_files`].
     pub(crate) const fn file_limit_kib(mut self, kib: u32) -> Self {
         self.file_limit_kib = Some(kib);
+        self
+    }
+
+    /// Whoever starts it does not wait for its store, which cannot be opened.
+    pub(crate) const fn without_a_store(mut self) -> Self {
+        self.awaits_store = false;
         self
     }
 
@@ -118,7 +132,8 @@ impl Setup {
         child.wait_with_output().unwrap()
     }
 
-    /// Starts it and waits until clients can connect.
+    /// Starts it and waits until clients can connect and the store, where it has one, is open: the
+    /// process serves before, and on a slow disk long before.
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
         for _ in 0..TRIES {
@@ -169,6 +184,8 @@ pub(crate) struct Gateway {
     access: Lines,
     stderr: Text,
     ports: [Port; 3],
+    /// Whether a start waits for the store; not where it cannot be opened.
+    pub(crate) awaits_store: bool,
     _folder: TempDir,
 }
 
@@ -180,8 +197,19 @@ impl Gateway {
         let mut command = setup.file_limit_kib.map_or_else(|| command(&file), |kib| limited_command(&file, kib));
         let (child, access, stderr) = spawn(command.envs(setup.environment.iter().cloned()));
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0].number));
-        let mut gateway = Self { address, file, child, access, stderr, ports, _folder: folder };
-        gateway.await_listening().then_some(gateway)
+        // What is kept in memory is there from the beginning.
+        let awaits_store = setup.awaits_store && setup.toml.contains("\"sqlite:");
+        let mut gateway = Self { address, file, child, access, stderr, ports, awaits_store, _folder: folder };
+        gateway.await_start().then_some(gateway)
+    }
+
+    /// Whether it has started in the end; see [`Setup::start`] and [`Gateway::await_listening`].
+    fn await_start(&mut self) -> bool {
+        let listens = self.await_listening();
+        if listens && self.awaits_store {
+            eventually("the store is open", || (self.count("pointsman_store_up") == 1.0).then_some(()));
+        }
+        listens
     }
 
     /// Whether it listens in the end; not so if another process has taken one of its ports.
@@ -214,14 +242,15 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
         (self.child, self.access, self.stderr) = spawn(&mut command(&self.file));
-        assert!(self.await_listening(), "{}", self.stderr());
+        assert!(self.await_start(), "{}", self.stderr());
     }
 
-    /// Lifts [`Setup::file_limit_kib`].
-    pub(crate) fn lift_file_limit(&self) {
+    /// Changes [`Setup::file_limit_kib`], which it must have been started with, or lifts it.
+    pub(crate) fn limit_files(&self, kib: Option<u32>) {
+        let bytes = kib.map_or_else(|| "unlimited".to_owned(), |kib| (u64::from(kib) * 1024).to_string());
         let id = self.child.id().to_string();
-        let lifted = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited"]).status().unwrap();
-        assert!(lifted.success(), "prlimit: {lifted}");
+        let limited = Command::new("prlimit").args(["--pid", &id, &format!("--fsize={bytes}:")]).status().unwrap();
+        assert!(limited.success(), "prlimit: {limited}");
     }
 
     /// A file beside its configuration.
