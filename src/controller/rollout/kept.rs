@@ -107,6 +107,12 @@ impl Kept {
         Self { store }
     }
 
+    /// Ends once the store is open.
+    pub(super) fn opened(&self) -> impl Future<Output = ()> + use<> {
+        let store = Arc::clone(&self.store);
+        async move { store.attached().await }
+    }
+
     /// Reads the rollout of a route; a new one begins where nothing is stored.
     pub(super) async fn read(
         &self,

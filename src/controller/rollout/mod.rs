@@ -1,8 +1,9 @@
 //! Rollouts in the world: what `domain::rollout` decides is published, stored and told.
 //!
-//! One task walks all routes, once a second, and looks for catastrophes ten times a second where one can happen; commands
-//! are obeyed at once, and a new configuration is met at once. It is the only writer of rollouts. Invariants: what lowers exposure is published first and stored with
-//! retries, what raises it is stored first; a rollout that cannot be read serves control; nothing waits for a
+//! One task walks all routes, once a second, and looks for catastrophes ten times a second where one can happen;
+//! commands are obeyed at once, and a new configuration is met at once. It is the only writer of rollouts. Invariants:
+//! what lowers exposure is published first and stored with retries, what raises it is stored first; what was refused
+//! because the store was late is taken back there; a rollout that cannot be read serves control; nothing waits for a
 //! store that hangs for longer than [`STORE_TIMEOUT`].
 
 mod kept;
@@ -11,6 +12,7 @@ mod traffic;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -192,10 +194,18 @@ impl Walker {
     pub async fn run(mut self, mut stopping: oneshot::Receiver<()>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut opened = pin!(self.kept.opened());
+        let mut is_open = false;
         loop {
             tokio::select! {
                 biased;
                 _ = &mut stopping => break,
+                // Until then users of the candidate are on control.
+                () = &mut opened, if !is_open => {
+                    is_open = true;
+                    self.read_again();
+                    ticks.reset_immediately();
+                }
                 Some(ask) = self.asked.recv() => self.answer(ask).await,
                 // Routes that are new may be latched.
                 () = self.live.published() => ticks.reset_immediately(),
@@ -209,6 +219,13 @@ impl Walker {
         for name in self.routes.keys().cloned().collect::<Vec<_>>() {
             self.save(&name, true).await;
         }
+    }
+
+    /// What the store could not tell is asked again at the next look.
+    fn read_again(&mut self) {
+        self.store_rests = 0;
+        let unknown = self.routes.values_mut().filter(|supervised| supervised.known.rollout().is_none());
+        unknown.for_each(|supervised| supervised.saved_at = 0);
     }
 
     /// One look: catastrophes always, everything else once a second. Whether there is a route that one could happen to.
