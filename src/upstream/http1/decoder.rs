@@ -268,6 +268,10 @@ impl Chunks {
             if self.trailers.len() > MAX_TRAILER_BYTES {
                 return Err(Malformed);
             }
+            // A bare line feed ends no line here: what others take for one field would be two.
+            if self.trailers.ends_with(b"\n") && !self.trailers.ends_with(b"\r\n") {
+                return Err(Malformed);
+            }
             if *self.trailers == *b"\r\n" {
                 self.at = Place::Over;
                 return Ok(Decoded::End);
