@@ -258,11 +258,12 @@ fn a_promotion_that_is_stored_after_its_refusal_is_taken_back() {
     let mut gateway = setup(&control, &candidate, STAGES).start();
     await_state(&gateway, "draft -");
     assert_eq!(say(&gateway, "start", json!({})).0, 200);
-    eventually("the start is stored", || (rollout(&gateway)["stored"] == true).then_some(()));
     let other = database(&gateway.beside("pointsman.db"));
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let (code, problem) = say(&gateway, "promote", json!({}));
-    assert_eq!((code, &problem["code"]), (503, &json!("rollout_unstored")), "{problem}");
+    for reason in ["first", "second"] {
+        let (code, problem) = say(&gateway, "promote", json!({ "reason": reason }));
+        assert_eq!((code, &problem["code"]), (503, &json!("rollout_unstored")), "{problem}");
+    }
     other.execute_batch("ROLLBACK").unwrap();
     eventually("its write is taken back", || (moves(&gateway).last()? == "taken_back by store").then_some(()));
     assert_eq!(moves(&gateway), ["started by deploy", "promoted by deploy", "taken_back by store"]);
@@ -271,6 +272,31 @@ fn a_promotion_that_is_stored_after_its_refusal_is_taken_back() {
     gateway.kill();
     gateway.start_again();
     await_state(&gateway, "running few");
+    assert_eq!(say(&gateway, "promote", json!({})).0, 200);
+    assert_eq!(moves(&gateway)[3..], ["promoted by deploy"]);
+}
+
+/// A rollback waits for nobody, is written once, and nothing that was refused meanwhile undoes it.
+#[test]
+fn a_rollback_that_is_stored_late_is_in_the_history_once() {
+    let (control, candidate) = (Upstream::saying("old"), Upstream::saying("new"));
+    let mut gateway = setup(&control, &candidate, GUARDED).start();
+    await_state(&gateway, "running -");
+    assert_eq!(served(&gateway, 5), (5, 0));
+    let other = database(&gateway.beside("pointsman.db"));
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (code, told) = say(&gateway, "rollback", json!({}));
+    assert_eq!((code, &told["rollout"]["stored"]), (200, &json!(false)), "{told}");
+    assert_eq!(served(&gateway, 5), (0, 5));
+    let (code, problem) = say(&gateway, "restart", json!({}));
+    assert_eq!((code, &problem["code"]), (503, &json!("rollout_unstored")), "{problem}");
+    other.execute_batch("ROLLBACK").unwrap();
+    eventually("it is stored", || (rollout(&gateway)["stored"] == true).then_some(()));
+    assert_eq!(moves(&gateway), ["rolled_back by deploy"]);
+    gateway.kill();
+    gateway.start_again();
+    await_state(&gateway, "rolled_back -");
+    assert_eq!(served(&gateway, 5), (0, 5));
 }
 
 /// From now on nothing that is kept finds room.

@@ -26,6 +26,15 @@ pub(super) struct Latch {
     pub(super) version: u64,
 }
 
+/// A write that nobody waited for any longer: it may be stored yet.
+struct Late {
+    text: String,
+    /// How many of the entries that wait it takes along.
+    entries: usize,
+    /// Whether the change was taken back meanwhile.
+    refused: bool,
+}
+
 /// What is known of one rollout.
 pub(super) struct Known {
     /// `None` until the store has told.
@@ -40,8 +49,7 @@ pub(super) struct Known {
     added: usize,
     /// What is stored, as text.
     stored: String,
-    /// The text of a write that nobody waited for any longer: it may be stored yet.
-    late: Option<String>,
+    late: Option<Late>,
     /// Why it is not known.
     pub(super) trouble: Option<String>,
 }
@@ -75,6 +83,9 @@ impl Known {
         self.waiting.extend(entries);
         let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
         self.waiting.drain(..surplus);
+        if let Some(late) = &mut self.late {
+            late.entries = late.entries.saturating_sub(surplus);
+        }
         let before = (self.rollout.replace(rollout), self.trouble.take());
         self.before = reversible.then_some(before);
     }
@@ -82,10 +93,24 @@ impl Known {
     /// As if the last change had not been.
     pub(super) fn take_back(&mut self) {
         if let Some((rollout, trouble)) = self.before.take() {
-            (self.rollout, self.trouble) = (rollout, trouble);
             let kept = self.waiting.len().saturating_sub(self.added);
             self.waiting.truncate(kept);
+            let text = self.rollout.as_ref().map(Rollout::to_text);
+            if let Some(late) = self.late.as_mut().filter(|late| text.as_ref() == Some(&late.text)) {
+                (late.refused, late.entries) = (true, late.entries.min(kept));
+            }
+            (self.rollout, self.trouble) = (rollout, trouble);
         }
+    }
+
+    /// Looks whether what is stored is what was late, so that its entries are not written again. Whether it is.
+    fn arrived(&mut self, route: &str, state: &State) -> bool {
+        let Some(late) = self.late.take_if(|late| late.text == state.text) else { return false };
+        self.waiting.drain(..late.entries.min(self.waiting.len()));
+        if late.refused {
+            self.waiting.insert(0, taken_back(route, state.version));
+        }
+        true
     }
 
     /// Whether something is to be written that cannot wait.
@@ -184,13 +209,14 @@ impl Kept {
                 // Either an earlier write of ours arrived although nobody waited for it, or somebody else wrote.
                 let stored = bounded(self.store.state(name)).await.map_err(|failure| failure.to_string())?;
                 match stored {
-                    Some(state) if state.text == text => known.settled(state.version, text),
                     Some(state) => {
-                        known.version = state.version;
-                        if known.late.take_if(|late| *late == state.text).is_some() {
-                            known.waiting.push(taken_back(name, state.version));
+                        let was_late = known.arrived(name, &state);
+                        if state.text == text && (known.waiting.is_empty() || !was_late) {
+                            known.settled(state.version, text);
+                        } else {
+                            known.version = state.version;
+                            return Err(format!("the state was changed meanwhile (version {found})"));
                         }
-                        return Err(format!("the state was changed meanwhile (version {found})"));
                     }
                     None => {
                         known.version = 0;
@@ -201,7 +227,8 @@ impl Kept {
             Err(undone) => {
                 if matches!(undone, Undone::Late) {
                     // The first one: those after it expect the same version, and would be refused.
-                    known.late.get_or_insert(text);
+                    let entries = known.waiting.len();
+                    known.late.get_or_insert(Late { text, entries, refused: false });
                 }
                 return Err(undone.to_string());
             }
