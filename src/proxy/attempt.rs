@@ -37,6 +37,9 @@ pub(crate) enum Failure {
 /// The connection broke before an answer.
 pub(crate) const RESET: Failure = Failure::Backend(Cause::Reset, Problem::Reset);
 
+/// The backend did not answer in time.
+const LATE: Failure = Failure::Backend(Cause::Timeout, Problem::Timeout);
+
 /// Why a sending gave no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendError {
@@ -103,12 +106,36 @@ pub(crate) struct Answer {
     pub(crate) connection: Connection,
 }
 
+/// How long an exchange may take, and on whom it has to wait.
+#[derive(Clone, Copy)]
+pub(crate) struct TimeLimit<'a> {
+    pub(crate) arrived: Instant,
+    /// The route's, for both tries together.
+    pub(crate) deadline: Option<Instant>,
+    /// The body that the client sends, in whatever form it goes on.
+    pub(crate) client: Option<&'a SharedUpload>,
+}
+
+impl TimeLimit<'_> {
+    /// This bound and what passing it means, unless the whole exchange has to be over before.
+    fn bound(&self, until: Instant, failure: Failure) -> (Instant, Failure) {
+        match self.deadline {
+            Some(deadline) if deadline < until => {
+                let client_is_late = |client: &SharedUpload| client.progress().client_is_late(self.arrived, deadline);
+                let client_is_late = self.client.is_some_and(client_is_late);
+                (deadline, if client_is_late { Failure::Client(ClientFault::Stalled) } else { LATE })
+            }
+            Some(_) | None => (until, failure),
+        }
+    }
+}
+
 /// Where and how long one try may go.
 pub(crate) struct Try<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) backend: &'a Backend,
     pub(crate) address: &'a Address,
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) limit: TimeLimit<'a>,
     /// Whether no other backend is asked after this one.
     pub(crate) last: bool,
 }
@@ -146,10 +173,12 @@ impl Try<'_> {
     }
 
     async fn connect(&self, timer: &mut Timer) -> Result<Connection, Failure> {
-        let until = self.bounded(clock::now() + self.backend.timeouts.connect);
+        let late = Failure::Backend(Cause::Connect, Problem::Timeout);
+        let (until, failure) = self.limit.bound(clock::now() + self.backend.timeouts.connect, late);
         let connected = with_deadline(timer, until, self.address.connect()).await;
         let stream = match connected {
-            None => return Err(Failure::Backend(Cause::Connect, Problem::Timeout)),
+            None if matches!(failure, Failure::Client(_)) => return Err(failure),
+            None => return Err(late),
             Some(Err(ConnectError::Tcp(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Connect)),
             Some(Err(ConnectError::Tls(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Tls)),
             Some(Ok(stream)) => stream,
@@ -168,7 +197,7 @@ impl Try<'_> {
         let Outgoing { method, target, fields, body } = outgoing;
         let upload = body.upload();
         connection.begin(Message { method, target: target.as_str(), fields, body: body.next_body(sent_at) });
-        let wait = Wait { timeouts: self.backend.timeouts, sent_at, deadline: self.deadline };
+        let wait = Wait { timeouts: self.backend.timeouts, sent_at, limit: self.limit };
         let answered = poll_fn(|cx| {
             if let Poll::Ready(answered) = connection.poll_head(cx) {
                 return Poll::Ready(Ok(answered));
@@ -197,10 +226,6 @@ impl Try<'_> {
             }),
         }
     }
-
-    fn bounded(&self, until: Instant) -> Instant {
-        self.deadline.map_or(until, |deadline| deadline.min(until))
-    }
 }
 
 /// Why a sending on one connection gave no answer.
@@ -224,28 +249,24 @@ impl From<UploadError> for ClientFault {
 }
 
 /// The deadlines while a request is out and its answer has not begun.
-struct Wait {
+struct Wait<'a> {
     timeouts: Timeouts,
     sent_at: Instant,
-    deadline: Option<Instant>,
+    limit: TimeLimit<'a>,
 }
 
-impl Wait {
+impl Wait<'_> {
     /// The next deadline, and what it means when it passes.
     fn until(&self, upload: Option<&SharedUpload>) -> (Instant, Failure) {
-        let late = Failure::Backend(Cause::Timeout, Problem::Timeout);
         let (until, failure) = match upload.map(SharedUpload::progress) {
-            None => (self.sent_at + self.timeouts.first_byte, late),
-            Some(progress) if progress.finished => (progress.at + self.timeouts.first_byte, late),
+            None => (self.sent_at + self.timeouts.first_byte, LATE),
+            Some(progress) if progress.finished => (progress.at + self.timeouts.first_byte, LATE),
             Some(progress) if progress.waiting_for_client => {
                 (progress.at + self.timeouts.idle, Failure::Client(ClientFault::Stalled))
             }
-            Some(progress) => (progress.at + self.timeouts.idle, late),
+            Some(progress) => (progress.at + self.timeouts.idle, LATE),
         };
-        match self.deadline {
-            Some(deadline) if deadline < until => (deadline, late),
-            Some(_) | None => (until, failure),
-        }
+        self.limit.bound(until, failure)
     }
 }
 

@@ -12,7 +12,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version, header, response};
 use hyper::upgrade::OnUpgrade;
 
-use super::attempt::{Answer, ClientFault, Failure, Outgoing, RESET, SendError, Sending, Try};
+use super::attempt::{Answer, ClientFault, Failure, Outgoing, RESET, SendError, Sending, TimeLimit, Try};
 use super::connection::Connection;
 use super::headers::{self, HopWishes, Survey};
 use super::ledger::Ledger;
@@ -196,7 +196,8 @@ impl Exchange {
         };
         let worker = Rc::clone(self.ledger.worker());
         let (deadline, last) = (self.ledger.deadline(), arm == Arm::Control);
-        let tried = Try { worker: &worker, backend, address: &address, deadline, last };
+        let limit = TimeLimit { arrived: self.ledger.arrived(), deadline, client: self.upload.as_ref() };
+        let tried = Try { worker: &worker, backend, address: &address, limit, last };
         let sent = match tried.send(&outgoing, now, &mut self.timer).await {
             Ok(answer) => Ok(answer),
             Err(SendError::Failed(failure)) => Err(failure),
@@ -382,13 +383,17 @@ impl Exchange {
             timer: self.timer,
             idle,
             deadline,
+            began: self.now,
             waiting_since: None,
+            waited: Duration::ZERO,
             outcome,
             tap,
             broken: None,
         });
         if answered {
             stream.complete(self.now);
+        } else if let Some(deadline) = deadline {
+            stream.ledger.request().peer.answer_by(deadline);
         }
         Ok(Response::from_parts(head, Reply::Stream(stream)))
     }

@@ -45,6 +45,8 @@ pub(crate) struct Peer {
     timer: Cell<Timer>,
     /// Since when there has been no request; `None` while there is one.
     resting_since: Cell<Option<Instant>>,
+    /// When the answer that is under way has to be over, however slowly it is read.
+    answered_by: Cell<Option<Instant>>,
 }
 
 impl Peer {
@@ -57,6 +59,7 @@ impl Peer {
             trust: Cell::new((0, false)),
             timer: Cell::default(),
             resting_since: Cell::new(Some(now)),
+            answered_by: Cell::new(None),
         }
     }
 
@@ -68,6 +71,17 @@ impl Peer {
     /// A request is over.
     pub(crate) fn rest(&self, now: Instant) {
         self.resting_since.set(Some(now));
+        self.answered_by.set(None);
+    }
+
+    /// When the answer that is under way has to be over, if anything says so.
+    pub(crate) const fn answered_by(&self) -> Option<Instant> {
+        self.answered_by.get()
+    }
+
+    /// An answer begins that has to be over by then.
+    pub(crate) fn answer_by(&self, deadline: Instant) {
+        self.answered_by.set(Some(deadline));
     }
 
     /// A request begins. Gives the timer for it, which may still be armed by the one before.

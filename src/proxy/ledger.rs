@@ -180,6 +180,11 @@ impl Ledger {
         &self.request
     }
 
+    /// When the request arrived.
+    pub(crate) const fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
     /// When the whole exchange has to be over.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.route().deadline.map(|deadline| self.arrived + deadline)

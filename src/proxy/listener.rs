@@ -352,9 +352,10 @@ async fn serve(
             connection.as_mut().graceful_shutdown();
             return connection.as_mut().poll(cx);
         }
-        // hyper has such a timer too, but makes a new one for every request.
-        match peer.resting_since() {
-            Some(since) => timer.poll_until(cx, since + head_timeout).map(Ok),
+        // hyper has a timer for heads too, but makes a new one for every request; and it does not ask an answer's body
+        // for more, which looks at the deadline itself, before the client has taken what came.
+        match peer.resting_since().map(|since| since + head_timeout).or(peer.answered_by()) {
+            Some(until) => timer.poll_until(cx, until).map(Ok),
             None => Poll::Pending,
         }
     })

@@ -56,7 +56,12 @@ pub(crate) struct Stream {
     pub(crate) timer: Timer,
     pub(crate) idle: Duration,
     pub(crate) deadline: Option<Instant>,
+    /// When the head of the answer had come.
+    pub(crate) began: Instant,
+    /// Since when the next piece has to come from the backend.
     pub(crate) waiting_since: Option<Instant>,
+    /// For how long pieces had to be waited for, where there is a deadline.
+    pub(crate) waited: Duration,
     /// How the attempt ends when the answer is whole.
     pub(crate) outcome: Outcome,
     /// Reads what passes, where metrics or costs come from it.
@@ -74,7 +79,10 @@ impl Stream {
         let Some(connection) = &self.connection else { return Poll::Ready(None) };
         match connection.poll_piece(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.waiting_since = None;
+                let since = self.waiting_since.take();
+                if let (Some(since), Some(_)) = (since, self.deadline) {
+                    self.waited += clock::now().saturating_duration_since(since);
+                }
                 if let Some(data) = frame.data_ref() {
                     self.ledger.add_bytes(data.len() as u64);
                     self.ledger.show(data);
@@ -84,6 +92,11 @@ impl Stream {
                 }
                 if connection.is_answered() {
                     self.complete(clock::now());
+                } else if let Some(deadline) = self.deadline
+                    && self.timer.poll_until(cx, deadline).is_ready()
+                {
+                    // Where there is always another piece, it is the pieces that have to be asked.
+                    return Poll::Ready(Some(Err(self.give_up(deadline))));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -105,11 +118,28 @@ impl Stream {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let since = *self.waiting_since.get_or_insert_with(clock::now);
         let idle = since + self.idle;
-        let deadline = self.deadline.map_or(idle, |deadline| deadline.min(idle));
-        match self.timer.poll_until(cx, deadline) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(Some(Err(self.break_off(Outcome::Timeout)))),
+        let until = self.deadline.map_or(idle, |deadline| deadline.min(idle));
+        self.timer.poll_until(cx, until).map(|()| Some(Err(self.give_up(until))))
+    }
+
+    /// The gap has grown too long, or the whole exchange: whose fault is it?
+    fn give_up(&mut self, until: Instant) -> ReplyError {
+        let outcome = if self.client_is_late(until) { Outcome::ClientGone } else { Outcome::Timeout };
+        self.break_off(outcome);
+        ReplyError::Timeout
+    }
+
+    /// Whether a client that sends or reads slowly is to blame: else it could have a backend's breaker opened.
+    fn client_is_late(&self, until: Instant) -> bool {
+        let progress = self.upload.as_ref().map(SharedUpload::progress);
+        if progress.is_some_and(|progress| progress.client_is_late(self.ledger.arrived(), until)) {
+            return true;
         }
+        let now = clock::now();
+        let waited =
+            self.waited + self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        // A gap as long as `idle` is the backend's alone.
+        self.deadline == Some(until) && waited < now.saturating_duration_since(self.began) / 2
     }
 
     /// Whether all of the body was handed on.

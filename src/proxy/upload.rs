@@ -133,7 +133,10 @@ pub(crate) struct Upload {
     /// Who waits for the client's next piece.
     waiting: Option<Waker>,
     failure: Option<UploadError>,
-    waiting_for_client: bool,
+    /// Since when the next piece has to come from the client.
+    waiting_since: Option<Instant>,
+    /// How long that was before.
+    client_time: Duration,
     progress_at: Instant,
     /// Sees each piece as it comes in, where the exchange is sampled.
     witness: Option<Box<Capture>>,
@@ -150,8 +153,18 @@ pub(crate) struct Progress {
     pub(crate) finished: bool,
     /// Whether the next piece has to come from the client.
     pub(crate) waiting_for_client: bool,
+    /// For how long pieces had to be waited for.
+    client_time: Duration,
     /// When the last piece moved.
     pub(crate) at: Instant,
+}
+
+impl Progress {
+    /// Whether it is the client's fault that this deadline of the whole exchange passes: it still has to send, or it
+    /// has taken half of the time. Else whoever sends slowly could have a backend's breaker opened.
+    pub(crate) fn client_is_late(&self, arrived: Instant, deadline: Instant) -> bool {
+        self.waiting_for_client || self.client_time >= deadline.saturating_duration_since(arrived) / 2
+    }
 }
 
 impl SharedUpload {
@@ -170,7 +183,8 @@ impl SharedUpload {
             caught_up: true,
             waiting: None,
             failure: None,
-            waiting_for_client: false,
+            waiting_since: None,
+            client_time: Duration::ZERO,
             progress_at: now,
             witness: None,
         })))
@@ -286,7 +300,8 @@ impl SharedUpload {
     pub(crate) fn progress(&self) -> Progress {
         let upload = self.0.borrow();
         let finished = upload.finished && upload.caught_up;
-        Progress { finished, waiting_for_client: upload.waiting_for_client, at: upload.progress_at }
+        let (waiting_for_client, client_time) = (upload.waiting_since.is_some(), upload.client_time);
+        Progress { finished, waiting_for_client, client_time, at: upload.progress_at }
     }
 }
 
@@ -377,10 +392,12 @@ impl Upload {
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.waiting_for_client = polled.is_pending();
         if polled.is_pending() {
+            self.waiting_since.get_or_insert_with(clock::now);
             self.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
         }
+        let since = self.waiting_since.take();
         let frame = match ready!(polled) {
             None => {
                 self.finished = true;
@@ -390,6 +407,7 @@ impl Upload {
             Some(Ok(frame)) => frame,
         };
         self.progress_at = clock::now();
+        self.client_time += since.map_or(Duration::ZERO, |since| self.progress_at.saturating_duration_since(since));
         if let Some(data) = frame.data_ref() {
             self.received += data.len() as u64;
             if let Some(witness) = &mut self.witness {

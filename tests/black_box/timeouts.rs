@@ -1,5 +1,7 @@
 //! Deadlines, each told apart from the others.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::message::Ending;
@@ -127,6 +129,58 @@ fn a_client_that_stops_sending_is_408_and_no_fault_of_the_backend() {
     assert_eq!((answer.status, answer.code().as_str()), (408, "request_timeout"));
     assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "client_gone");
     client.expect_closed();
+}
+
+/// Three of them could take a candidate from everybody.
+#[test]
+fn a_client_that_sends_slowly_until_the_deadline_is_408_and_opens_no_breaker() {
+    let upstream = silent();
+    let keys = "timeouts = { first_byte = \"20s\", idle = \"20s\" }\nbreaker = { consecutive_failures = 1 }";
+    // Half of the body has come by the deadline; or all of it, late.
+    for length in [100, 4] {
+        let gateway = before(&upstream.url(), keys, "deadline = \"600ms\"");
+        let mut client = gateway.client();
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
+        for _ in 0..4 {
+            std::thread::sleep(Duration::from_millis(100));
+            client.send("x");
+        }
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.code().as_str()), (408, "request_timeout"), "{length}");
+        assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "client_gone", "{length}");
+        assert_eq!(gateway.count("pointsman_breaker_state{backend=\"a\"}"), 0.0, "{length}");
+    }
+    let gateway = before(&upstream.url(), keys, "deadline = \"600ms\"");
+    let answer = gateway.request("POST", "/", &[], b"at once");
+    assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"));
+    assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "timeout");
+}
+
+#[test]
+fn a_client_that_reads_slowly_is_cut_at_the_deadline_and_opens_no_breaker() {
+    let upstream = Upstream::scripted(|conversation| {
+        if conversation.request().is_some() {
+            conversation.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            let piece = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+            while conversation.try_write(&piece) {}
+            conversation.await_departure();
+        }
+    });
+    let keys = "breaker = { consecutive_failures = 1 }";
+    let gateway = before(&upstream.url(), keys, "deadline = \"600ms\"");
+    let mut socket = TcpStream::connect(gateway.address).unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut piece = [0; 1_024];
+        while socket.read(&mut piece).is_ok_and(|bytes| bytes > 0) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let line = gateway.await_lines(1).remove(0);
+    assert_eq!((&line["status"], &line["attempts"][0]["outcome"]), (&200.into(), &"client_gone".into()), "{line}");
+    upstream.await_departures(1);
+    assert_eq!(gateway.count("pointsman_breaker_state{backend=\"a\"}"), 0.0);
+    reader.join().unwrap();
 }
 
 #[test]
