@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::message::Ending;
@@ -170,17 +171,20 @@ fn a_client_that_reads_slowly_is_cut_at_the_deadline_and_opens_no_breaker() {
     let gateway = before(&upstream.url(), keys, "deadline = \"600ms\"");
     let mut socket = TcpStream::connect(gateway.address).unwrap();
     socket.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut piece = [0; 1_024];
-        while socket.read(&mut piece).is_ok_and(|bytes| bytes > 0) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut piece = [0; 1_024];
+            while !is_over.load(Ordering::SeqCst) && socket.read(&mut piece).is_ok_and(|bytes| bytes > 0) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let line = gateway.await_lines(1).remove(0);
+        is_over.store(true, Ordering::SeqCst);
+        assert_eq!((&line["status"], &line["attempts"][0]["outcome"]), (&200.into(), &"client_gone".into()), "{line}");
     });
-    let line = gateway.await_lines(1).remove(0);
-    assert_eq!((&line["status"], &line["attempts"][0]["outcome"]), (&200.into(), &"client_gone".into()), "{line}");
     upstream.await_departures(1);
     assert_eq!(gateway.count("pointsman_breaker_state{backend=\"a\"}"), 0.0);
-    reader.join().unwrap();
 }
 
 #[test]
