@@ -39,6 +39,14 @@ pub(super) struct Step {
     pub(super) measure: fn(&State, &State) -> String,
 }
 
+impl Step {
+    /// Whether the gateway has looked at the file, if this step wrote it.
+    pub(super) fn is_noticed(&self, before: &State, after: &State) -> bool {
+        let looks = |state: &State| (state.generation, state.refusals);
+        !matches!(self.action, Action::Write(..)) || looks(before) != looks(after)
+    }
+}
+
 /// The steps, in the order of their times.
 pub(super) const STEPS: &[Step] = &[
     Step {
