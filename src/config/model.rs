@@ -196,7 +196,7 @@ pub struct Shutdown {
 pub struct Log {
     /// Filter directives as in `LOG_LEVEL`, for example `info,pointsman::proxy=debug`.
     pub level: String,
-    /// Share of ordinary requests that get an access line, 0 to 1; errors and fallbacks always do.
+    /// Share of ordinary requests that get an access line, 0 to 1; errors, fallbacks and refusals always do.
     pub access_sample: f64,
     /// Whether there are access lines at all.
     pub access: bool,

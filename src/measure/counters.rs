@@ -474,7 +474,7 @@ pub struct WorkerCounters {
     pub finished: Counter,
     /// Requests that no route takes.
     pub unrouted: Counter,
-    /// Requests that were refused because they were malformed or too large.
+    /// Requests that were refused because they were malformed or too large, by the parser or by the proxy.
     pub rejected: Counter,
     /// Identity or forwarding headers of untrusted peers, ignored.
     pub untrusted_identity: Counter,

@@ -104,8 +104,7 @@ impl Exchange {
             }
             lease = self.ledger.take_held();
         }
-        if self.ledger.reason == Reason::Busy && !self.ledger.route().fallback.on.contains(Cause::Busy) {
-            self.ledger.suppress(Cause::Busy);
+        if self.ledger.reason == Reason::Busy && !self.makes_way() {
             return Ok(self.refuse(Problem::Busy));
         }
         if self.ledger.served == Arm::Candidate {
@@ -133,9 +132,10 @@ impl Exchange {
                     }
                     self.fall_back(cause, cause.into());
                 }
-                Tried::Refused(_) => {
-                    self.ledger.served = Arm::Control;
-                    self.ledger.reason = Reason::Busy;
+                Tried::Refused(problem) => {
+                    if !self.makes_way() {
+                        return Ok(self.refuse(problem));
+                    }
                 }
             }
         }
@@ -351,6 +351,17 @@ impl Exchange {
         allowed
     }
 
+    /// The candidate has no room, or lost it since the decision: control serves, if it may.
+    fn makes_way(&mut self) -> bool {
+        self.ledger.served = Arm::Control;
+        self.ledger.reason = Reason::Busy;
+        let allowed = self.may_fall_back(Cause::Busy);
+        if allowed {
+            self.ledger.fall_back(Cause::Busy);
+        }
+        allowed
+    }
+
     fn fall_back(&mut self, cause: Cause, outcome: Outcome) {
         self.ledger.end(outcome, self.now);
         self.ledger.fall_back(cause);
@@ -428,6 +439,7 @@ impl Exchange {
 
     /// Answers with a problem of the gateway's own.
     fn refuse(mut self: Box<Self>, problem: Problem) -> Response<Reply> {
+        self.ledger.refuse(problem.is_rejection());
         let mut response = problem.into_response(&self.ledger.request().request_id);
         self.finish_head(response.status(), response.headers_mut());
         self.attach_ledger(response)

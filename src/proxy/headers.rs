@@ -310,16 +310,21 @@ fn add_via(headers: &mut HeaderMap, version: Version) {
     headers.append(header::VIA, via);
 }
 
-/// The request's id: the client's where it is short and visible ASCII, else a new UUIDv7.
+/// The request's id: the client's first where it is short and visible ASCII, else a new UUIDv7. The fields then have
+/// this one and no other.
 pub(crate) fn request_id(headers: &mut HeaderMap, new: impl FnOnce() -> HeaderValue) -> HeaderValue {
     let usable = |value: &HeaderValue| {
         let bytes = value.as_bytes();
         !bytes.is_empty() && bytes.len() <= MAX_REQUEST_ID_BYTES && bytes.iter().all(u8::is_ascii_graphic)
     };
     match headers.entry(X_REQUEST_ID) {
-        // A copy: a slice of the head would keep the whole read buffer for as long as a stream lasts.
-        Entry::Occupied(entry) if usable(entry.get()) => {
-            HeaderValue::from_bytes(entry.get().as_bytes()).unwrap_or_else(|_| new())
+        Entry::Occupied(mut entry) if usable(entry.get()) => {
+            // A copy: a slice of the head would keep the whole read buffer for as long as a stream lasts.
+            let id = HeaderValue::from_bytes(entry.get().as_bytes()).unwrap_or_else(|_| new());
+            if entry.iter().nth(1).is_some() {
+                entry.insert(id.clone());
+            }
+            id
         }
         Entry::Occupied(mut entry) => {
             let id = new();

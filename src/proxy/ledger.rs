@@ -52,6 +52,8 @@ pub(crate) struct Ledger {
     client_time: Duration,
     response_bytes: u64,
     fallback: Option<Cause>,
+    /// Whether the gateway answers itself, because something failed.
+    refused: bool,
     request: RequestFacts,
     /// When the head of the response went to the client.
     first_byte_at: Option<Instant>,
@@ -108,6 +110,7 @@ impl Ledger {
             client_time: Duration::ZERO,
             response_bytes: 0,
             fallback: None,
+            refused: false,
             request,
             first_byte_at: None,
             finished_at: None,
@@ -282,17 +285,26 @@ impl Ledger {
         }
     }
 
-    /// Control takes over after the candidate failed.
+    /// Control takes over after the candidate failed, or for want of room.
     pub(crate) fn fall_back(&mut self, cause: Cause) {
         self.counters().fallbacks[cause.index()].add(1);
         self.fallback = Some(cause);
         self.served = Arm::Control;
-        self.reason = Reason::Fallback;
+        // Where nothing was tried, the reason is the decision's own word.
+        self.reason = if matches!(cause, Cause::Busy) { Reason::Busy } else { Reason::Fallback };
     }
 
     /// Control would have helped, and may not.
     pub(crate) fn suppress(&self, cause: Cause) {
         self.counters().suppressed[cause.index()].add(1);
+    }
+
+    /// The gateway answers itself; `rejected` where the request is malformed or too large.
+    pub(crate) fn refuse(&mut self, rejected: bool) {
+        self.refused = true;
+        if rejected {
+            self.worker.counters().rejected.add(1);
+        }
     }
 
     /// Shows the head of a backend's answer to who samples the exchange.
@@ -385,7 +397,10 @@ impl Ledger {
 
     fn log(&self, now: Instant, record: &Record) {
         let failed = record.attempts.iter().flatten().any(|attempt| attempt.outcome.is_failure());
-        let noteworthy = failed || self.status.is_none_or(|status| status.is_server_error()) || self.fallback.is_some();
+        let noteworthy = failed
+            || self.refused
+            || self.fallback.is_some()
+            || self.status.is_none_or(|status| status.is_server_error());
         let log = self.worker.access();
         if !log.wants(&self.snapshot.config().log, noteworthy) {
             return;
@@ -403,7 +418,8 @@ impl Ledger {
             rule: self.decision.rule.map(|rule| &*self.route().policy.targeting.rules[rule].name),
             generation: self.snapshot.generation,
             response_bytes: self.response_bytes,
-            own_micros: micros(self.own_time(now)),
+            // As the metric has it: what comes behind the head is the backend's pace and the client's.
+            own_micros: micros(self.own_time(self.first_byte_at.unwrap_or(now))),
             metrics: self.named_values(&record.values),
             at: clock::timestamp(),
         });

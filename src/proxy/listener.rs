@@ -361,6 +361,10 @@ async fn serve(
     })
     .await;
     if let Err(error) = ended {
+        // What cannot be read as a request reaches no service: hyper answers it, or closes.
+        if error.is_parse() {
+            worker.counters().rejected.add(1);
+        }
         tracing::trace!(%error, "a client connection ended early");
     }
     drop(open);

@@ -160,6 +160,11 @@ impl Problem {
         )
     }
 
+    /// Whether it says that the request is malformed or too large.
+    pub(crate) const fn is_rejection(self) -> bool {
+        matches!(self, Self::BadRequest(_) | Self::MethodNotSupported | Self::ContentTooLarge | Self::RewriteTooLarge)
+    }
+
     /// The answer.
     pub(crate) fn into_response(self, request_id: &HeaderValue) -> Response<Reply> {
         let status = self.status();

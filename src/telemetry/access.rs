@@ -1,6 +1,6 @@
 //! The access log: one JSON object a line, sampled, never waited for.
 //!
-//! Errors and fallbacks always get a line; of the rest a share does. Lines go to a bounded queue that
+//! Errors, fallbacks and refusals always get a line; of the rest a share does. Lines go to a bounded queue that
 //! a thread of its own looks into from time to time, so that no request has to wake it; when the queue
 //! is full a line is dropped and counted. The same thread keeps the last lines ([`super::recent`]).
 

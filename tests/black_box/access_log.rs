@@ -1,5 +1,7 @@
 //! The access log: what stands in a line, and which requests get one.
 
+use std::time::Duration;
+
 use crate::support::upstream::{ok, status};
 use crate::support::{Setup, Upstream};
 
@@ -36,6 +38,28 @@ fn a_line_tells_what_was_decided_and_what_happened() {
 }
 
 #[test]
+fn the_pace_of_a_streamed_answer_is_none_of_the_gateways_time() {
+    const PAUSE: Duration = Duration::from_millis(200);
+    const EVENTS: u32 = 4;
+    let upstream = Upstream::scripted(|conversation| {
+        if conversation.request().is_none() {
+            return;
+        }
+        conversation.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        for _ in 0..EVENTS {
+            std::thread::sleep(PAUSE);
+            conversation.write_chunk(b"data: x\n\n");
+        }
+        conversation.write("0\r\n\r\n");
+    });
+    let gateway = Setup::route(&upstream.url(), &upstream.url(), "").start();
+    let line = gateway.line_of(&gateway.get("/", &[]));
+    let pauses = (PAUSE * EVENTS).as_micros() as u64;
+    assert!(line["duration_us"].as_u64().unwrap() >= pauses, "{line}");
+    assert!(line["overhead_us"].as_u64().unwrap() < pauses, "{line}");
+}
+
+#[test]
 fn user_keys_are_hashed_and_the_same_user_has_the_same_hash() {
     let upstream = Upstream::saying("ok");
     let gateway = Setup::route(&upstream.url(), &upstream.url(), "").hashed_users().start();
@@ -65,6 +89,38 @@ fn errors_and_fallbacks_always_get_a_line() {
     assert_eq!(gateway.line_with_id("covered")["fallback"], "status");
     assert_eq!(gateway.line_with_id("error")["status"], 500);
     assert_eq!(gateway.access_lines().len(), 2, "ordinary requests get none");
+}
+
+#[test]
+fn refusals_of_the_gateways_own_always_get_a_line() {
+    let upstream = Upstream::answering(|seen| match seen.head.start.contains("/none") {
+        true => status(404, "None", "here"),
+        false => ok("ok"),
+    });
+    let gateway = Setup::route(&upstream.url(), &upstream.url(), "")
+        .with("[routes.rewritten]\npath = \"/rewritten\"\ncontrol = \"control\"\ncandidate = \"candidate\"")
+        .with("rewrite.control.request.json_merge = { a = 1 }")
+        .replacing("[backends.candidate]", "timeouts = { idle = \"100ms\" }\n[backends.candidate]")
+        .top("limits.max_body = \"10KiB\"\nlimits.rewrite_body = \"1KiB\"")
+        .access_sample(0.0)
+        .start();
+    gateway.get("/none", &[]).expect(404, "here");
+    gateway.get("/", &[]).expect(200, "ok");
+    let chunks = format!("2801\r\n{}\r\n", "x".repeat(0x2801));
+    let rows = [
+        ("/", "transfer-encoding: chunked", chunks.as_str(), 413),
+        ("/rewritten", "content-length: 2000", &chunks[..2_000], 413),
+        ("/rewritten", "content-length: 3", "{}}", 422),
+        ("/", "content-length: 10", "half", 408),
+    ];
+    for (path, framing, body, expected) in rows {
+        let mut client = gateway.client();
+        client.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n{body}"));
+        let answer = client.answer();
+        assert_eq!(answer.status, expected, "{answer:?}");
+        assert_eq!(gateway.line_of(&answer)["status"], expected);
+    }
+    assert_eq!(gateway.access_lines().len(), rows.len(), "what a backend answers is sampled");
 }
 
 #[test]

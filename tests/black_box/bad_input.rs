@@ -4,8 +4,8 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::support::message::Ending;
-use crate::support::upstream::Seen;
-use crate::support::{BOUND, Client, Gateway, Setup, Upstream, pattern};
+use crate::support::upstream::{Seen, status};
+use crate::support::{BOUND, Client, Gateway, Setup, Upstream, eventually, pattern};
 
 /// How long a refusal may take; what takes longer waits for the rest of something unfinished.
 const REFUSED_WITHIN: Duration = Duration::from_millis(300);
@@ -333,6 +333,50 @@ fn refusals_of_the_gateways_own_are_problem_documents_that_close() {
         assert_eq!(answer.get("connection"), Some("close"));
         client.expect_closed();
     }
+}
+
+#[test]
+fn every_refusal_is_counted_once() {
+    let upstream = Upstream::answering(|_| status(400, "Bad", "mine"));
+    let route = Setup::route(&upstream.url(), &upstream.url(), "")
+        .replacing("path = \"/\"", "path = \"/plain\"")
+        .with("[routes.rewritten]\npath = \"/rewritten\"\ncontrol = \"control\"\ncandidate = \"candidate\"")
+        .with("rewrite.control.request.json_merge = { a = 1 }");
+    let limits = "limits.max_body = \"10KiB\"\nlimits.rewrite_body = \"1KiB\"\nlimits.max_head = \"8KiB\"";
+    let gateway = route.top(limits).start();
+    let ask = |path: &str, fields: &str, body: &str| format!("POST {path} HTTP/1.1\r\nhost: a\r\n{fields}\r\n{body}");
+    let large = format!("2801\r\n{}\r\n", "x".repeat(0x2801));
+    let rows = [
+        // Of the parser.
+        ("no request\r\n\r\n".to_owned(), Some(400), 1.0),
+        (ask("/plain", &format!("x: {}\r\n", "y".repeat(9_000)), ""), Some(431), 1.0),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), None, 1.0),
+        // Before a route is found.
+        (ask("/plain", "host: b\r\n", ""), Some(400), 1.0),
+        ("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n".to_owned(), Some(501), 1.0),
+        (ask("/plain", "content-length: 10241\r\n", ""), Some(413), 1.0),
+        // Of a route.
+        (ask("/plain", "transfer-encoding: chunked\r\n", &large), Some(413), 1.0),
+        (ask("/rewritten", "content-length: 2000\r\n", &large[..2_000]), Some(413), 1.0),
+        // What is neither malformed nor too large, or not the gateway's.
+        (ask("/rewritten", "content-length: 3\r\n", "{}}"), Some(422), 0.0),
+        (ask("/plain", "", ""), Some(400), 0.0),
+        (get("host: a\r\n"), Some(404), 0.0),
+    ];
+    let mut expected = 0.0;
+    for (request, answer, more) in rows {
+        let shown = &request[..request.len().min(80)];
+        let mut client = gateway.client();
+        client.send(&request);
+        let head = client.wire.head().unwrap();
+        let status = head.map(|head| head.start.split(' ').nth(1).unwrap().parse().unwrap());
+        assert_eq!(status, answer, "{shown:?}");
+        expected += more;
+        eventually(shown, || gateway.metric("pointsman_requests_rejected_total").filter(|count| *count >= expected));
+        assert_eq!(gateway.count("pointsman_requests_rejected_total"), expected, "{shown:?}");
+    }
+    assert_eq!(gateway.count("pointsman_requests_unrouted_total"), 1.0);
+    assert_eq!(gateway.await_lines(4).len(), 4, "what reaches no route has no line");
 }
 
 #[test]

@@ -114,6 +114,19 @@ fn a_request_id_is_kept_or_made() {
 }
 
 #[test]
+fn of_several_request_ids_one_goes_on() {
+    let upstream = Upstream::saying("ok");
+    let gateway = before(&upstream, "", "");
+    for (sent, kept) in [(["one", "two"], true), (["same", "same"], true), (["not one", "two"], false)] {
+        let answer = gateway.get("/", &sent.map(|id| ("x-request-id", id)));
+        let id = answer.get("x-request-id").unwrap();
+        assert_eq!(id == sent[0], kept, "{sent:?} became {id:?}");
+        assert_eq!(upstream.last_request().head.all("x-request-id"), [id], "{sent:?}");
+        assert_eq!(gateway.line_with_id(id)["status"], 200, "{sent:?}");
+    }
+}
+
+#[test]
 fn trace_context_passes() {
     let upstream = Upstream::saying("ok");
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

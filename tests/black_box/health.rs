@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::upstream::{Refusing, ok, status, with_fields};
-use crate::support::{Gateway, Setup, Upstream, eventually};
+use crate::support::{Answer, Gateway, Setup, Upstream, eventually};
 
 /// A candidate that can be made ill and well while it runs.
 struct Patient {
@@ -177,6 +179,7 @@ fn a_candidate_without_room_is_busy_and_control_serves() {
         }
         let answer = gateway.ask();
         assert_eq!((answer.status, answer.get("x-pointsman-reason")), (expected, Some("busy")), "{keys}");
+        expect_busy(&gateway, &answer);
         drop(holders);
         // Room is made when they are gone.
         gateway.await_lines(3);
@@ -184,6 +187,44 @@ fn a_candidate_without_room_is_busy_and_control_serves() {
         again.send("GET / HTTP/1.1\r\nhost: a\r\nx-user-id: u\r\n\r\n");
         let (_, head) = again.head();
         assert_eq!(head.get("x-pointsman-reason"), Some("rollout"));
+    }
+}
+
+/// The candidate had no room for one request, which got this answer: counts and line tell what came of it.
+#[track_caller]
+fn expect_busy(gateway: &Gateway, answer: &Answer) {
+    let covered = answer.status == 200;
+    let count = |name: &str| gateway.count(&format!("pointsman_fallbacks_{name}{{route=\"all\",cause=\"busy\"}}"));
+    assert_eq!((count("total"), count("suppressed_total")), if covered { (1.0, 0.0) } else { (0.0, 1.0) });
+    let line = gateway.line_of(answer);
+    assert_eq!(line["fallback"], if covered { "busy".into() } else { Value::Null }, "{line}");
+    assert_eq!((&line["served"], &line["reason"]), (&"control".into(), &"busy".into()), "{line}");
+}
+
+#[test]
+fn room_that_is_lost_after_the_decision_is_asked_of_the_route_as_well() {
+    let control = Upstream::saying("control");
+    let candidate = Upstream::scripted(|conversation| {
+        while conversation.request().is_some() {
+            conversation.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
+            conversation.await_departure();
+        }
+    });
+    for (on, expected) in [("\"busy\"", 200), ("", 503)] {
+        // What is rewritten is gathered between the decision and the try.
+        let keys = format!("fallback = {{ on = [{on}] }}\nrewrite.candidate.request.json_merge = {{ a = 2 }}");
+        let gateway = beside(&control, &candidate, "max_in_flight = 1", &keys, "");
+        let mut late = gateway.client();
+        late.send("POST / HTTP/1.1\r\nhost: a\r\nx-user-id: u\r\ncontent-length: 8\r\n\r\n{\"a\":");
+        eventually("it is decided", || gateway.metric("pointsman_requests_in_flight").filter(|count| *count == 1.0));
+        let mut holder = gateway.client();
+        holder.send("POST / HTTP/1.1\r\nhost: a\r\nx-user-id: u\r\ncontent-length: 2\r\n\r\n{}");
+        let (status, head) = holder.head();
+        assert_eq!((status, head.get("x-pointsman-reason")), (200, Some("rollout")));
+        late.send(" 1}");
+        let answer = late.answer();
+        assert_eq!((answer.status, answer.get("x-pointsman-reason")), (expected, Some("busy")), "{on}");
+        expect_busy(&gateway, &answer);
     }
 }
 

@@ -141,7 +141,7 @@ fn split(before: &State, after: &State) -> String {
 fn covered(before: &State, after: &State) -> String {
     let fallbacks = grouped(after.fallbacks - before.fallbacks);
     let kept = grouped(after.kept_by_breaker - before.kept_by_breaker);
-    format!("Control answered {fallbacks} after a failed try, and {kept} that the breaker kept away.")
+    format!("Control answered {fallbacks} in the candidate's place, and {kept} that the breaker kept away.")
 }
 
 fn recovered(before: &State, after: &State) -> String {

@@ -132,7 +132,8 @@ const LOG: &[Key] = &[
     Key::new(
         "access_sample",
         float(0.0, 1.0),
-        "Share of ordinary requests that get a line; errors and fallbacks always do.",
+        "Share of ordinary requests that get a line. Always get one: failures, fallbacks, answers of 500 and above, and \
+         all that the gateway makes itself because something is wrong.",
     )
     .or("0.01"),
     Key::new(

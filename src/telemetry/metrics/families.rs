@@ -51,21 +51,23 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_overhead_seconds",
-        help: "The gateway's own time: from arrival to the response head, less the time spent on backends.",
+        help: "The gateway's own time: from arrival to the response head, less the time spent on backends and on bodies of \
+            clients that the decision or a rewriting waits for.",
         kind: Histogram,
         labels: &["route"],
         collect: |seen, out| by_route(seen, out, |route, totals, out| out.histogram(&[route], &totals.overhead)),
     },
     Family {
         name: "pointsman_fallbacks_total",
-        help: "Requests that control answered after the candidate failed, by cause.",
+        help: "Requests that control answered after the candidate failed or because it had no room (busy), by cause.",
         kind: Counter,
         labels: &["route", "cause"],
         collect: |seen, out| by_route(seen, out, |route, totals, out| causes(route, &totals.fallbacks, out)),
     },
     Family {
         name: "pointsman_fallbacks_suppressed_total",
-        help: "Failures of the candidate that control was not allowed to answer, by cause.",
+        help: "Requests that control was not allowed to answer after the candidate failed or because it had no room, \
+            by cause.",
         kind: Counter,
         labels: &["route", "cause"],
         collect: |seen, out| by_route(seen, out, |route, totals, out| causes(route, &totals.suppressed, out)),
@@ -266,14 +268,16 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family {
         name: "pointsman_requests_unrouted_total",
-        help: "Requests that no route takes.",
+        help: "Requests that no route takes: 404 no_route. They have no line in the access log.",
         kind: Counter,
         labels: &[],
         collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.unrouted)),
     },
     Family {
         name: "pointsman_requests_rejected_total",
-        help: "Requests refused because they were malformed or too large.",
+        help: "Requests that the gateway itself refused as malformed or too large, answered with 400, 413, 414, 431 or \
+            501, or closed because they began as HTTP/2. Those of a route stand in pointsman_requests_total as well; \
+            the others have no line in the access log. Bodies of /v1/events count in pointsman_events_total.",
         kind: Counter,
         labels: &[],
         collect: |seen, out| out.count(&[], seen.workers(|worker| &worker.rejected)),
