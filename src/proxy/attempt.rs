@@ -149,7 +149,7 @@ impl Try<'_> {
         let until = self.bounded(clock::now() + self.backend.timeouts.connect);
         let connected = with_deadline(timer, until, self.address.connect()).await;
         let stream = match connected {
-            None => return Err(Failure::Backend(Cause::Connect, Problem::Timeout)),
+            None => return Err(Failure::Backend(Cause::Connect, Problem::ConnectTimeout)),
             Some(Err(ConnectError::Tcp(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Connect)),
             Some(Err(ConnectError::Tls(_))) => return Err(Failure::Backend(Cause::Connect, Problem::Tls)),
             Some(Ok(stream)) => stream,
