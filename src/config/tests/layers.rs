@@ -3,6 +3,8 @@
 use super::*;
 
 type Environment<'a> = &'a [(&'a str, &'a str)];
+/// The place of a warning, and the place that it names.
+type Places<'a> = &'a [(&'a str, &'a str)];
 
 fn percent(loaded: &Loaded) -> f64 {
     loaded.config.routes[0].policy.rollout.percent().get()
@@ -51,7 +53,7 @@ fn a_layer_that_cannot_turn_a_route_on_is_told_with_both_places() {
     let switch = "POINTSMAN__ROUTES__R__ENABLED";
     let off = FILE.replace("[routes.r]\n", "[routes.r]\nenabled = false\n");
     let on = off.clone() + "[profiles.on.routes.r]\nenabled = true\n";
-    let rows: [(&str, Environment<'_>, &[(&str, &str)]); 7] = [
+    let rows: [(&str, Environment<'_>, Places<'_>); 7] = [
         (FILE, &[(switch, "true")], &[]),
         (&off, &[(switch, "false")], &[]),
         (&off, &[(switch, "true")], &[("environment POINTSMAN__ROUTES__R__ENABLED:1:1", "gateway.toml:6:11")]),
