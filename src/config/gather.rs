@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::interpolate;
+use super::layers::Overlaid;
 use super::ledger::Ledger;
 use super::load::{LastGood, Sources};
-use super::node::{Node, Origin, Source, SourceKind, Value, parse_document};
+use super::node::{Node, Origin, Source, SourceKind, Value, parse_document, position};
 use super::report::did_you_mean;
 use super::sink::Sink;
 use super::spec::{Kind, Leaf, ROOT, join};
@@ -70,7 +71,7 @@ pub(super) fn gather(
         let texts = fragment_texts(&sources.path, previous, uses, &mut ledger, &sink);
         for (path, text) in &texts {
             if let Some(fragment) = fragment(&path.display().to_string(), text, &sink) {
-                layers::merge(&mut tree, fragment, "", &mut |_, _, _| {});
+                layers::merge(&mut tree, fragment, "", &mut |overlaid| doubt(overlaid, false, &sink));
             }
         }
         fragments = texts;
@@ -86,15 +87,26 @@ pub(super) fn gather(
 }
 
 fn file_text(path: &Path, ledger: &mut Ledger, sink: &Sink) -> Option<String> {
-    let reason = match ledger.file(path) {
-        Ok(bytes) => match String::from_utf8(bytes.clone()) {
+    let (reason, help) = match ledger.file(path) {
+        Ok(bytes) => match text_of(bytes.clone()) {
             Ok(text) => return Some(text),
-            Err(error) => format!("is not UTF-8 (byte {})", error.utf8_error().valid_up_to()),
+            Err(reason) => (reason, NOT_TEXT),
         },
-        Err(reason) => format!("cannot be read: {reason}"),
+        Err(reason) => (format!("cannot be read: {reason}"), "name the file with -c"),
     };
-    sink.error(&Origin::Default, "", format!("{} {reason}", path.display()), "name the file with -c");
+    sink.error(&Origin::Default, "", format!("{} {reason}", path.display()), help);
     None
+}
+
+const NOT_TEXT: &str = "a configuration is UTF-8 text: save it in that encoding";
+
+/// The text of a file, or where it ceases to be one. What stands there is not told: it may be part of a secret.
+fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let (line, column) = position(&String::from_utf8_lossy(&error.as_bytes()[..at]), at);
+        format!("is not UTF-8 from line {line}, column {column} on (byte {at}, counted from 0)")
+    })
 }
 
 /// The tree of a text; `None` with mistakes of syntax, after which nothing in it can be relied on.
@@ -133,19 +145,20 @@ fn fragment_texts(
     let folder = path.parent().unwrap_or(Path::new("")).join(FRAGMENTS);
     let mut texts = BTreeMap::new();
     for path in fragment_paths(&folder, ledger, sink) {
-        let current = ledger.file(&path).clone().and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|error| format!("not UTF-8 (byte {})", error.utf8_error().valid_up_to()))
-        });
+        let current = match ledger.file(&path).clone() {
+            Ok(bytes) => text_of(bytes).map_err(|reason| (reason, NOT_TEXT)),
+            Err(reason) => Err((format!("cannot be read: {reason}"), "")),
+        };
         let last = previous.and_then(|previous| previous.fragments.get(&path)).cloned();
         let chosen = match (uses.get(&path).copied().unwrap_or(FragmentUse::Current), current) {
             (FragmentUse::Absent, _) => None,
             (FragmentUse::LastGood, _) => last,
             (FragmentUse::Current, Ok(text)) => Some(text),
-            (FragmentUse::Current, Err(reason)) => {
+            (FragmentUse::Current, Err((reason, help))) => {
                 let name = path.display().to_string();
                 let source = Source { name, kind: SourceKind::Fragment, text: String::new() };
                 let origin = Origin::Source { source: Arc::new(source), span: 0..0 };
-                sink.error(&origin, "", format!("cannot be read: {reason}"), "");
+                sink.error(&origin, "", reason, help);
                 None
             }
         };
@@ -217,7 +230,7 @@ fn profile(tree: &mut Node, profiles: Option<Node>, chosen: Option<&str>, sink: 
         }
     }
     match (chosen, layer) {
-        (Some(_), Some(layer)) => layers::merge(tree, layer, "", &mut |_, _, _| {}),
+        (Some(_), Some(layer)) => layers::merge(tree, layer, "", &mut |overlaid| doubt(overlaid, false, sink)),
         (Some(chosen), None) if !names.iter().any(|name| name == chosen) => {
             let guess = did_you_mean(chosen, names.iter().map(String::as_str)).unwrap_or_default();
             let help = format!("{guess}there must be a table [profiles.{chosen}]");
@@ -241,12 +254,21 @@ fn environment(tree: &mut Node, variables: &BTreeMap<String, String>, ledger: &m
                 if setting.secret {
                     sink.hide(&setting.node.origin);
                 }
-                layers::merge(tree, layers::tree_of(setting), "", &mut |path, old, new| {
-                    let found = format!("replaces the value at {}", old.origin.describe());
-                    sink.warning(&new.origin, path, found, "remove one of the two if that is not meant");
-                });
+                layers::merge(tree, layers::tree_of(setting), "", &mut |overlaid| doubt(overlaid, true, sink));
             }
         }
+    }
+}
+
+/// Warns of a value that changes nothing and, where nobody would look for it, of one that replaces another.
+fn doubt(Overlaid { path, old, new, counts }: Overlaid<'_>, is_hidden: bool, sink: &Sink) {
+    let place = old.origin.describe();
+    if !counts {
+        let found = format!("has no effect: `enabled = false` at {place} wins, in whichever layer it stands");
+        sink.warning(&new.origin, path, found, "to turn the route on, take `false` away there");
+    } else if is_hidden {
+        let help = "remove one of the two if that is not meant";
+        sink.warning(&new.origin, path, format!("replaces the value at {place}"), help);
     }
 }
 

@@ -10,12 +10,25 @@ use super::spec::{Key, Kind, Leaf, ROOT, join};
 /// What environment variables that set keys begin with.
 pub(super) const PREFIX: &str = "POINTSMAN__";
 
-/// Lays `over` onto `base`: tables are merged, everything else is replaced. `shadowed` gets the path,
-/// the old and the new node of every replaced value.
-pub(super) fn merge(base: &mut Node, over: Node, path: &str, shadowed: &mut impl FnMut(&str, &Node, &Node)) {
+/// A value that two layers have.
+pub(super) struct Overlaid<'a> {
+    pub(super) path: &'a str,
+    pub(super) old: &'a Node,
+    pub(super) new: &'a Node,
+    /// Whether the new one counts.
+    pub(super) counts: bool,
+}
+
+/// Lays `over` onto `base`: tables are merged, everything else is replaced but for a kill switch that is thrown. `overlaid`
+/// gets every value that both have, unless both throw the switch.
+pub(super) fn merge(base: &mut Node, over: Node, path: &str, overlaid: &mut impl FnMut(Overlaid<'_>)) {
     if base.as_table().is_none() || over.as_table().is_none() {
-        if !(is_kill_switch(path) && base.value == Value::Bool(false)) {
-            shadowed(path, base, &over);
+        let off = Value::Bool(false);
+        let counts = !(is_kill_switch(path) && base.value == off);
+        if counts || over.value != off {
+            overlaid(Overlaid { path, old: base, new: &over, counts });
+        }
+        if counts {
             *base = over;
         }
         return;
@@ -23,7 +36,7 @@ pub(super) fn merge(base: &mut Node, over: Node, path: &str, shadowed: &mut impl
     let (Value::Table(table), Value::Table(news)) = (&mut base.value, over.value) else { return };
     for (name, entry) in news {
         match table.get_mut(&name) {
-            Some(old) => merge(&mut old.node, entry.node, &join(path, &name), shadowed),
+            Some(old) => merge(&mut old.node, entry.node, &join(path, &name), overlaid),
             None => {
                 table.insert(name, entry);
             }

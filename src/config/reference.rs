@@ -15,7 +15,7 @@ Later layers win: `gateway.toml`, the files of `routes.d/` beside it (sorted by 
 broken one costs only its own changes), `[profiles.NAME]` chosen by `POINTSMAN_PROFILE`, and variables of the
 environment: `POINTSMAN__ROUTES__ANSWERS__ROLLOUT__PERCENT=10`. Their values are read as TOML, bare text is a string
 where a string belongs, unknown names are mistakes, and a dash in a name is an underscore there. `enabled = false` in
-any layer wins.
+any layer wins; a `true` above it has no effect, and a warning names both places.
 
 Strings take `${NAME}` and `${NAME:-default}` from the environment; `$$` is a dollar. A **secret** may also be
 `{ file = \"/run/secrets/name\" }`. It is read when the configuration is loaded and again when it changes, and it is

@@ -11,8 +11,6 @@ use super::visit;
 
 /// Longest name of a route, backend, metric, kind or token: they become labels.
 const MAX_NAME: usize = 64;
-/// Key lists in messages stop after this many.
-const SHOWN_KEYS: usize = 30;
 
 /// How strictly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +52,9 @@ fn one_key(path: &str, name: &str, entry: &Entry, keys: &'static [Key], extent: 
     }
 }
 
+/// All of them: who misspelt one looks for it in the list.
 fn names(keys: &[Key]) -> String {
-    let names: Vec<&str> = keys.iter().filter(|key| !key.later).map(|key| key.name).take(SHOWN_KEYS).collect();
+    let names: Vec<&str> = keys.iter().filter(|key| !key.later).map(|key| key.name).collect();
     names.join(", ")
 }
 

@@ -11,6 +11,7 @@ mod fixture;
 pub mod judges;
 pub mod jwks;
 pub mod meters;
+mod private;
 mod pulse;
 pub mod quota;
 pub mod reload;
@@ -45,6 +46,7 @@ pub use exposures::Exposures;
 pub use judges::{Judge, JudgeState};
 pub use jwks::{Jwks, Ring};
 pub use meters::{ArmMeters, Meters};
+pub use private::PrivateFields;
 pub use reload::{Attempted, ReloadOutcome, Reloader, Trigger};
 pub use routes::{Matched, RouteIndex, RouteTable};
 pub use state::{BackendState, RouteState};
@@ -74,6 +76,8 @@ pub struct Snapshot {
     pub meters: Meters,
     /// Whether a route looks at claims of a token, in the order of `Config::routes`.
     pub reads_claims: Box<[bool]>,
+    /// Request fields that backends do not get by themselves.
+    pub private: PrivateFields,
     /// The keys that the issuer of tokens publishes.
     pub jwks: Option<Arc<Jwks>>,
     /// How exposure tokens are signed, if they are.
@@ -349,6 +353,7 @@ impl Registry {
         self.jwks.clone_from(&jwks);
         self.base = Some(base);
         let exposing = Exposing::new(&loaded.config);
+        let private = PrivateFields::new(&loaded.config);
         Ok(Snapshot {
             generation,
             loaded,
@@ -360,6 +365,7 @@ impl Registry {
             phases,
             meters,
             reads_claims,
+            private,
             jwks,
             exposing,
         })

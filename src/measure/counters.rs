@@ -491,6 +491,17 @@ pub struct WorkerCounters {
     pub panics: Counter,
 }
 
+impl WorkerCounters {
+    /// Client connections that are open, as another thread sees it: both counts move meanwhile, so that it may be off by
+    /// those that came or went in that moment.
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        // First those that are gone, so that none is gone that has not come yet; nothing orders the two loads.
+        let closed = self.disconnections.get();
+        self.connections.get().saturating_sub(closed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -505,6 +516,22 @@ mod tests {
         assert_eq!((totals.buckets[0], totals.buckets[1], totals.buckets[15], totals.buckets[16]), (2, 1, 1, 1));
         assert_eq!(totals.count(), 5);
         assert_eq!(totals.sum_micros, 240_002_002);
+    }
+
+    #[test]
+    fn no_more_connections_are_closed_than_there_were() {
+        let counters = WorkerCounters::default();
+        for (counter, open) in [
+            (&counters.connections, 1),
+            (&counters.disconnections, 0),
+            (&counters.disconnections, 0),
+            (&counters.connections, 0),
+        ] {
+            counter.add(1);
+            assert_eq!(counters.open_connections(), open);
+        }
+        counters.connections.add(3);
+        assert_eq!(counters.open_connections(), 3);
     }
 
     #[test]

@@ -71,7 +71,7 @@ async fn take_events(
     request: Request<Incoming>,
 ) -> Response<Reply> {
     let (mut parts, incoming) = request.into_parts();
-    let survey = headers::survey(&parts.headers);
+    let survey = headers::survey(&parts.headers, &snapshot.private);
     let request_id = headers::request_id(&mut parts.headers, new_request_id);
     events::serve(worker, peer, snapshot, (parts, incoming), (survey, request_id)).await
 }
@@ -111,7 +111,7 @@ fn arrive(
     let arrived = clock::now();
     let timer = peer.begin();
     let (mut parts, incoming) = request.into_parts();
-    let survey = headers::survey(&parts.headers);
+    let survey = headers::survey(&parts.headers, &snapshot.private);
     let request_id = headers::request_id(&mut parts.headers, new_request_id);
     let (host, matched) = match route(&snapshot, &parts, survey, &incoming) {
         Ok(routed) => routed,

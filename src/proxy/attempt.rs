@@ -173,7 +173,7 @@ impl Try<'_> {
     }
 
     async fn connect(&self, timer: &mut Timer) -> Result<Connection, Failure> {
-        let late = Failure::Backend(Cause::Connect, Problem::Timeout);
+        let late = Failure::Backend(Cause::Connect, Problem::ConnectTimeout);
         let (until, failure) = self.limit.bound(clock::now() + self.backend.timeouts.connect, late);
         let connected = with_deadline(timer, until, self.address.connect()).await;
         let stream = match connected {

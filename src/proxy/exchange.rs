@@ -27,7 +27,7 @@ use super::timer::Timer;
 use super::tunnel;
 use super::upload::SharedUpload;
 use crate::clock;
-use crate::config::model::{ArmRewrite, Endpoint, Source, Target};
+use crate::config::model::{ArmRewrite, Endpoint, Target};
 use crate::domain::Arm;
 use crate::domain::attempt::Outcome;
 use crate::domain::breaker::{self, Lease, View};
@@ -251,22 +251,14 @@ impl Exchange {
         (endpoint, body): (&Endpoint, Option<&Bytes>),
     ) {
         let (route, backend) = (self.ledger.route(), self.ledger.backend(arm));
-        let identity = &snapshot.config().contexts[route.policy.split_by].key;
-        let token = snapshot.config().jwt.as_ref().and_then(|jwt| jwt.header.as_ref());
-        headers::fit_to_backend(headers, self.survey, backend, identity, token);
-        if let Some(rule) = &route.override_header {
-            headers.remove(&rule.header);
-        }
+        headers::fit_to_backend(headers, self.survey, backend, &snapshot.private, &route.request_headers);
         if route.pin.is_some() {
             headers.remove(X_POINTSMAN_PIN);
         }
         if self.survey.announces_trailers {
             let exposure = snapshot.config().exposure.as_ref().map(|settings| &settings.header);
-            let ours = [token, exposure, route.override_header.as_ref().map(|rule| &rule.header)];
-            headers::unannounce(headers, |name| {
-                let is_key = |source: &Source| matches!(source, Source::Header(key) if key == name);
-                *name == X_POINTSMAN_PIN || ours.contains(&Some(name)) || identity.iter().any(is_key)
-            });
+            let is_private = |name: &HeaderName| snapshot.private.contains(name.as_str());
+            headers::unannounce(headers, |name| *name == X_POINTSMAN_PIN || exposure == Some(name) || is_private(name));
         }
         headers.insert(header::HOST, respond::upstream_host(backend, endpoint, &self.host));
         if let Some(rewrite) = route.rewrite(arm) {

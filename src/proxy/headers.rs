@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue, Version};
 
 use super::identity;
 use super::timer::Timer;
-use crate::config::model::{Backend, HeaderChanges, Pass, Source};
-use crate::live::Snapshot;
+use crate::config::model::{Backend, HeaderChanges, Pass};
+use crate::live::{PrivateFields, Snapshot};
 use crate::upstream::http1;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -131,12 +131,19 @@ pub(crate) struct Survey {
     cookie: bool,
     told_of_decision: bool,
     shadow: bool,
+    /// Whether one of [`PrivateFields`] stands there.
+    private: bool,
 }
 
-/// Surveys a message's fields.
-pub(crate) fn survey(headers: &HeaderMap) -> Survey {
+/// Surveys a request's fields.
+pub(crate) fn survey(headers: &HeaderMap, private: &PrivateFields) -> Survey {
+    survey_with(headers, |name| private.contains(name))
+}
+
+fn survey_with(headers: &HeaderMap, is_private: impl Fn(&str) -> bool) -> Survey {
     let mut survey = Survey::default();
     for name in headers.iter().map(|(name, _)| name.as_str()) {
+        survey.private |= is_private(name);
         match name {
             "host" => survey.hosts = survey.hosts.saturating_add(1),
             "transfer-encoding" => survey.transfer_encodings = survey.transfer_encodings.saturating_add(1),
@@ -339,21 +346,17 @@ pub(crate) fn request_id(headers: &mut HeaderMap, new: impl FnOnce() -> HeaderVa
     }
 }
 
-/// Applies what the file says about a backend: credentials that are not passed, fields that are set.
+/// Applies what the file says about a backend: credentials that are not passed, fields that are set. What the route puts
+/// in place of the client's, or beside it, is the file's own word and stays.
 pub(crate) fn fit_to_backend(
     headers: &mut HeaderMap,
     survey: Survey,
     backend: &Backend,
-    identity: &[Source],
-    token: Option<&HeaderName>,
+    private: &PrivateFields,
+    ours: &HeaderChanges,
 ) {
-    drop_credentials(headers, survey, backend.pass, identity);
-    // `authorization` and cookies have words of their own in `pass`.
-    if !backend.pass.identity
-        && let Some(name) = token
-        && *name != header::AUTHORIZATION
-    {
-        headers.remove(name);
+    if drop_credentials(headers, survey, backend.pass, private) {
+        put_back(headers, ours);
     }
     for (name, value) in &backend.headers {
         headers.insert(name.clone(), value.clone());
@@ -373,19 +376,31 @@ pub(crate) fn unannounce(headers: &mut HeaderMap, is_meant: impl Fn(&HeaderName)
     }
 }
 
-fn drop_credentials(headers: &mut HeaderMap, survey: Survey, pass: Pass, identity: &[Source]) {
-    if survey.authorization && !pass.authorization {
+/// Drops what of the client's credentials is not passed. Tells whether there was any.
+fn drop_credentials(headers: &mut HeaderMap, survey: Survey, pass: Pass, private: &PrivateFields) -> bool {
+    let authorization = survey.authorization && !pass.authorization;
+    if authorization {
         headers.remove(header::AUTHORIZATION);
     }
-    if survey.cookie && !pass.cookie {
+    let cookie = survey.cookie && !pass.cookie;
+    if cookie {
         headers.remove(header::COOKIE);
     }
-    if !pass.identity {
-        for source in identity {
-            if let Source::Header(name) = source {
-                headers.remove(name);
-            }
+    if survey.private {
+        let identity = if pass.identity { &[][..] } else { private.identity() };
+        for name in identity.iter().chain(private.overrides()) {
+            headers.remove(name);
         }
+    }
+    authorization || cookie || survey.private
+}
+
+/// Puts fields of the route's that are gone where they were.
+fn put_back(headers: &mut HeaderMap, ours: &HeaderChanges) {
+    let is_gone = |(name, _): &&(HeaderName, HeaderValue)| !headers.contains_key(name);
+    let gone: Vec<_> = ours.set.iter().chain(&ours.add).filter(is_gone).collect();
+    for (name, value) in gone {
+        headers.append(name.clone(), value.clone());
     }
 }
 
@@ -405,7 +420,7 @@ pub(crate) fn apply(headers: &mut HeaderMap, changes: &HeaderChanges) {
 /// Makes an upstream's response fields fit for the client. Those that only frame are gone already, see
 /// [`crate::upstream::http1::Head`].
 pub(crate) fn prepare_response(headers: &mut HeaderMap, version: Version) {
-    let survey = survey(headers);
+    let survey = survey_with(headers, |_| false);
     strip_hop_by_hop(headers, survey);
     if survey.told_of_decision {
         // What an upstream of the same kind said of its own decision is not for this client.

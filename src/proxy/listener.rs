@@ -32,6 +32,7 @@ use crate::config::model::Limits;
 use crate::events::Intake;
 use crate::live::Live;
 use crate::measure::Record;
+use crate::measure::counters::WorkerCounters;
 use crate::measure::record::RING_CAPACITY;
 use crate::sampling::Sampling;
 use crate::telemetry::access::AccessLog;
@@ -296,7 +297,7 @@ const HYPER_MAX_HEADERS: usize = 100;
 
 fn admit(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) {
     let counters = worker.counters();
-    let open: u64 = worker.live().workers.iter().map(|w| w.connections.get() - w.disconnections.get()).sum();
+    let open: u64 = worker.live().workers.iter().map(WorkerCounters::open_connections).sum();
     let limits = worker.snapshot().config().limits.clone();
     if open >= limits.max_connections as u64 {
         counters.connections_refused.add(1);

@@ -32,7 +32,9 @@ pub(crate) enum Problem {
     Busy,
     /// The backend's breaker is open, and there is no other arm.
     BreakerOpen,
-    /// A deadline passed.
+    /// A deadline passed before there was a connection.
+    ConnectTimeout,
+    /// A deadline passed before there was an answer.
     Timeout,
     /// What the arm is to be sent cannot be made from this body.
     RewriteRequest,
@@ -68,7 +70,7 @@ impl Problem {
             | Self::RewriteStream
             | Self::RewriteAnswer => StatusCode::BAD_GATEWAY,
             Self::Busy | Self::BreakerOpen | Self::RewriteMemory => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -87,7 +89,7 @@ impl Problem {
             Self::BadAnswer => "bad_answer",
             Self::Busy => "busy",
             Self::BreakerOpen => "breaker_open",
-            Self::Timeout => "timeout",
+            Self::ConnectTimeout | Self::Timeout => "timeout",
             Self::RewriteRequest => "rewrite_request",
             Self::RewriteTooLarge => "rewrite_too_large",
             Self::RewriteMemory => "rewrite_memory",
@@ -111,6 +113,7 @@ impl Problem {
             Self::BadAnswer => "the backend's answer cannot be passed on",
             Self::Busy => "the backend is at its limit of requests",
             Self::BreakerOpen => "the backend's circuit breaker is open",
+            Self::ConnectTimeout => "no connection to the backend came about in time",
             Self::Timeout => "the backend did not answer in time",
             Self::RewriteRequest => {
                 "the backend's request cannot be made from this body: it must be JSON without content-encoding, \
@@ -135,6 +138,7 @@ impl Problem {
             Self::RewriteMemory => Some("proxy_internal_error"),
             Self::Busy => Some("connection_limit_reached"),
             Self::BreakerOpen => Some("destination_unavailable"),
+            Self::ConnectTimeout => Some("connection_timeout"),
             Self::Timeout => Some("http_response_timeout"),
             Self::BadRequest(_)
             | Self::ContentTooLarge
@@ -217,6 +221,7 @@ mod tests {
             Problem::BadAnswer,
             Problem::Busy,
             Problem::BreakerOpen,
+            Problem::ConnectTimeout,
             Problem::Timeout,
             Problem::RewriteRequest,
             Problem::RewriteTooLarge,

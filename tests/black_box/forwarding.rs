@@ -163,6 +163,81 @@ fn credentials_are_passed_only_as_the_file_says() {
     }
 }
 
+/// Two routes before one upstream: what one of them looks at does not reach the other's backend either.
+fn with_private_fields(upstream: &Upstream, backend: &str, routes: &str) -> Gateway {
+    Setup::new(format!(
+        "[contexts.user]\nkey = [{{ header = \"x-user-id\" }}, {{ cookie = \"uid\" }}]\n\
+         tier = {{ header = \"x-user-tier\" }}\n\
+         [contexts.session]\nkey = [{{ header = \"x-session-id\" }}]\n\
+         [backends.a]\nurl = {:?}\n{backend}\n\
+         [routes.all]\npath = \"/\"\ncontrol = \"a\"\ncandidate = \"a\"\n{routes}\n\
+         [routes.tested]\npath = \"/tested\"\ncontrol = \"a\"\ncandidate = \"a\"\n\
+         override = {{ key = \"open-sesame\" }}\n\
+         [routes.renamed]\npath = \"/renamed\"\ncontrol = \"a\"\ncandidate = \"a\"\n\
+         override = {{ header = \"x-test-arm\", key = \"open-sesame\" }}\n",
+        upstream.url()
+    ))
+    .start()
+}
+
+const PRIVATE: [(&str, &str); 5] = [
+    ("x-user-id", "u"),
+    ("x-session-id", "s1"),
+    ("x-pointsman-override", "candidate open-sesame"),
+    ("x-test-arm", "candidate open-sesame"),
+    ("x-user-tier", "gold"),
+];
+
+#[test]
+fn no_route_passes_on_the_keys_of_any_kind_or_the_overrides_of_any_route() {
+    let upstream = Upstream::saying("ok");
+    for (pass, passed) in [("", &["x-user-tier"][..]), ("identity", &["x-user-id", "x-session-id", "x-user-tier"])] {
+        let pass = if pass.is_empty() { String::new() } else { format!("pass = [{pass:?}]") };
+        let gateway = with_private_fields(&upstream, &pass, "");
+        for path in ["/", "/tested", "/renamed"] {
+            gateway.get(path, &PRIVATE).expect(200, "ok");
+            let head = upstream.last_request().head;
+            for (field, value) in PRIVATE {
+                assert_eq!(
+                    head.get(field),
+                    passed.contains(&field).then_some(value),
+                    "{field} on {path} with {pass:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn private_fields_do_not_come_as_trailers_either() {
+    let upstream = Upstream::saying("ok");
+    let gateway = with_private_fields(&upstream, "", "");
+    let mut client = gateway.client();
+    client.send(
+        "POST / HTTP/1.1\r\nhost: a\r\ntrailer: x-session-id, x-test-arm, x-mine\r\ntransfer-encoding: chunked\r\n\r\n\
+         4\r\nbody\r\n0\r\nx-session-id: s1\r\nx-test-arm: candidate open-sesame\r\nx-mine: 1\r\n\r\n",
+    );
+    client.answer().expect(200, "ok");
+    let seen = upstream.only_request();
+    assert_eq!((seen.trailers.fields.len(), seen.trailers.get("x-mine")), (1, Some("1")), "{:?}", seen.trailers);
+}
+
+#[test]
+fn what_the_file_puts_in_place_of_credentials_stays() {
+    let upstream = Upstream::saying("ok");
+    let changes = "request_headers = { set = { x-session-id = \"ours\", authorization = \"Bearer ours\" }, \
+                   add = { x-user-id = \"ours\" } }";
+    let gateway = with_private_fields(&upstream, "", changes);
+    let fields = [("x-session-id", "s1"), ("authorization", "Bearer mine"), ("x-user-id", "u")];
+    for sent in [&fields[..], &[]] {
+        gateway.get("/", sent).expect(200, "ok");
+        let head = upstream.last_request().head;
+        for (field, value) in [("x-session-id", "ours"), ("authorization", "Bearer ours"), ("x-user-id", "ours")] {
+            assert_eq!(head.all(field), [value], "{field} of {sent:?}");
+        }
+    }
+}
+
 #[test]
 fn a_backends_own_fields_replace_the_clients() {
     let upstream = Upstream::saying("ok");

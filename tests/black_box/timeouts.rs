@@ -58,6 +58,7 @@ fn a_connection_that_does_not_come_about_is_504() {
     let begun = pointsman::clock::now();
     let answer = gateway.get("/", &[]);
     assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"));
+    assert_eq!(answer.get("proxy-status"), Some("pointsman; error=connection_timeout"));
     assert!(begun.elapsed() >= Duration::from_millis(100));
     assert_eq!(gateway.line_of(&answer)["attempts"][0]["outcome"], "connect");
 }

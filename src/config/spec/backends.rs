@@ -26,7 +26,7 @@ pub(super) const BACKEND: &[Key] = &[
     Key::new(
         "pass",
         Kind::List(&word(&["authorization", "cookie", "identity"])),
-        "What of the client's credentials is passed on.",
+        "What of the client's credentials is passed on; `identity` is the headers that keys of any kind come from.",
     )
     .or("[]"),
     Key::new("max_in_flight", COUNT, "Requests at the same time; beyond it, a candidate is `busy`. No limit without."),

@@ -121,7 +121,8 @@ const RULE: &[Key] = &[
 ];
 
 const OVERRIDE: &[Key] = &[
-    Key::new("header", HEADER_NAME, "The header.").or("x-pointsman-override"),
+    Key::new("header", HEADER_NAME, "The header. It reaches no backend, whichever route takes the request.")
+        .or("x-pointsman-override"),
     Key::new("key", SECRET, "What the tester must know, at least 8 bytes.").required(),
 ];
 

@@ -351,8 +351,35 @@ fn empty_files() {
 fn a_file_that_is_not_there_and_one_that_is_no_text() {
     let folder = Folder::new(&[]);
     assert!(folder.load(None).unwrap_err().to_string().contains("cannot be read"));
-    std::fs::write(folder.path().join("gateway.toml"), [0xff, 0xfe]).unwrap();
-    assert!(folder.load(None).unwrap_err().to_string().contains("is not UTF-8 (byte 0)"));
+    let routes = Folder::new(&[("gateway.toml", &format!("{BACKENDS}{ROUTE}")), ("routes.d/s.toml", "")]);
+    for (bytes, place) in [
+        (&[0xff, 0xfe][..], "is not UTF-8 from line 1, column 1 on (byte 0, counted from 0)"),
+        (b"# gr\xc3\xbcn\n# gr\xfcn\n", "is not UTF-8 from line 2, column 5 on (byte 12, counted from 0)"),
+    ] {
+        std::fs::write(folder.path().join("gateway.toml"), bytes).unwrap();
+        std::fs::write(routes.path().join("routes.d/s.toml"), bytes).unwrap();
+        let whole = folder.load(None).unwrap_err().to_string();
+        let part = routes.load(None).unwrap_or_else(|report| panic!("{report}")).warnings;
+        for message in [whole, report::render(&part, report::Style::Plain)] {
+            assert!(message.contains(place), "{message}");
+            assert!(message.contains("save it in that encoding") && !message.contains("-c"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_of_a_route_is_told_with_all_that_are_known() {
+    let message = bad(&format!("{BACKENDS}{ROUTE}sampels = 1\n"), &[]);
+    let known = message.split_once("known here: ").unwrap().1.split_once('\n').unwrap().0;
+    let known: Vec<&str> = known.split(", ").collect();
+    let mut keys = Vec::new();
+    spec::walk(spec::ROOT, &mut |path, key| {
+        if !key.later && path.strip_prefix("routes.NAME.").is_some_and(|name| !name.contains('.')) {
+            keys.push(key.name);
+        }
+    });
+    assert_eq!(known, keys);
+    assert!(keys.contains(&"shadow"), "{keys:?}");
 }
 
 #[test]

@@ -143,6 +143,17 @@ fn the_list_of_restart_keys_is_the_specs() {
 }
 
 #[test]
+fn the_readme_names_every_key_that_needs_a_restart() {
+    const README: &str = include_str!("../../../README.md");
+    let hot_reload = README.split_once("\n## Hot reload\n").unwrap().1.split_once("\n## ").unwrap().0;
+    let (before, _) = hot_reload.split_once(" need a restart").unwrap();
+    let (_, item) = before.rsplit_once("\n- ").unwrap();
+    let named: Vec<&str> = item.split('`').skip(1).step_by(2).collect();
+    let listed: Vec<&str> = RESTART_KEYS.iter().map(|(path, _)| *path).collect();
+    assert_eq!(named, listed);
+}
+
+#[test]
 fn restart_keys_are_named_when_they_differ() {
     let folder = folder();
     let full = finish(gathered(&folder), folder.path()).0.unwrap().config;

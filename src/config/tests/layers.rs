@@ -3,6 +3,8 @@
 use super::*;
 
 type Environment<'a> = &'a [(&'a str, &'a str)];
+/// The place of a warning, and the place that it names.
+type Places<'a> = &'a [(&'a str, &'a str)];
 
 fn percent(loaded: &Loaded) -> f64 {
     loaded.config.routes[0].policy.rollout.percent().get()
@@ -43,6 +45,36 @@ fn false_wins_in_any_layer() {
     ];
     for (text, environment, expected) in rows {
         assert_eq!(good(text, environment).config.routes[0].policy.enabled, expected, "{environment:?}");
+    }
+}
+
+#[test]
+fn a_layer_that_cannot_turn_a_route_on_is_told_with_both_places() {
+    let switch = "POINTSMAN__ROUTES__R__ENABLED";
+    let off = FILE.replace("[routes.r]\n", "[routes.r]\nenabled = false\n");
+    let on = off.clone() + "[profiles.on.routes.r]\nenabled = true\n";
+    let rows: [(&str, Environment<'_>, Places<'_>); 7] = [
+        (FILE, &[(switch, "true")], &[]),
+        (&off, &[(switch, "false")], &[]),
+        (&off, &[(switch, "true")], &[("environment POINTSMAN__ROUTES__R__ENABLED:1:1", "gateway.toml:6:11")]),
+        (&off, &[(switch, "no")], &[("environment POINTSMAN__ROUTES__R__ENABLED:1:1", "gateway.toml:6:11")]),
+        (
+            FILE,
+            &[("POINTSMAN_PROFILE", "off"), (switch, "true")],
+            &[("environment POINTSMAN__ROUTES__R__ENABLED:1:1", "gateway.toml:14:11")],
+        ),
+        (&on, &[("POINTSMAN_PROFILE", "on")], &[("gateway.toml:17:11", "gateway.toml:6:11")]),
+        (&on, &[], &[]),
+    ];
+    for (text, environment, expected) in rows {
+        let loaded = good(text, environment);
+        let told: Vec<(String, &str)> =
+            loaded.warnings.iter().map(|warning| (warning.place_text(), warning.found.as_str())).collect();
+        assert_eq!(told.len(), expected.len(), "{environment:?}: {told:?}");
+        for ((place, found), (new, old)) in told.iter().zip(expected) {
+            assert_eq!(place, new);
+            assert!(found.starts_with("has no effect") && found.contains(&format!(" at {old} wins")), "{found}");
+        }
     }
 }
 

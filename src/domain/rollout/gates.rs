@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::command::after;
-use super::guards::roll_back;
+use super::guards::{Watched, roll_back};
 use super::plan::{OnDeadline, Stage};
 use super::state::{Standing, State};
 use super::step::{Observed, Walk};
-use crate::domain::guard::{Finding, Verdict};
+use crate::domain::guard::{Action, Finding, Verdict};
 
 /// What a stage waits for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -63,6 +63,8 @@ fn watching(walk: &mut Walk<'_>, at: Standing) -> Report {
 fn running(walk: &mut Walk<'_>, at: Standing, observed: &Observed) -> Report {
     let Some(stage) = walk.plan.stage(at.stage).cloned() else { return Report::default() };
     let mut waits = waits(&stage, at, observed);
+    let breached = breached(walk, observed);
+    waits.extend(breached.clone());
     let gates = observed.gates.clone();
     if let Some(why) = &observed.stuck {
         // Its deadline does not count either: nothing but the store is late.
@@ -76,10 +78,24 @@ fn running(walk: &mut Walk<'_>, at: Standing, observed: &Observed) -> Report {
             let (kind, state) = after(walk.plan, at);
             walk.go(kind, state, PLAN, &format!("stage {} has passed", stage.name), figures);
         }
-    } else if stage.deadline.is_some_and(|deadline| at.active() >= deadline) {
+    } else if stage.deadline.is_some_and(|deadline| at.active() >= deadline)
+        // Time does not promote past a guard either.
+        && !(breached.is_some() && matches!(stage.on_deadline, OnDeadline::Promote))
+    {
         overdue(walk, at, &stage, &waits);
     }
     Report { waits, gates }
+}
+
+/// A guard that has acted and whose condition was not seen to be over: `resume` goes on with the stage in spite of it,
+/// but nothing raises the share by itself.
+fn breached(walk: &Walk<'_>, observed: &Observed) -> Option<Wait> {
+    let acted = |name: &str| walk.rollout.clocks.get(name).is_some_and(|clock| clock.acted);
+    let holds_back = |guard: &&Watched| {
+        guard.action > Action::Alert && guard.finding.verdict != Verdict::Fails && acted(&guard.name)
+    };
+    let guard = observed.guards.iter().find(holds_back)?;
+    Some(Wait { what: format!("{}: not over; `promote` goes on all the same", guard.words()), about: None })
 }
 
 fn overdue(walk: &mut Walk<'_>, at: Standing, stage: &Stage, waits: &[Wait]) {

@@ -452,6 +452,25 @@ fn every_alert_ends_once_by_what_is_seen_or_by_a_new_beginning() {
 }
 
 #[test]
+fn after_a_resume_nothing_is_promoted_before_the_guard_sees_that_it_is_over() {
+    for (unknown, over) in [(Verdict::Holds, Verdict::Fails), (Verdict::NotEnoughData, Verdict::Fails)] {
+        let mut drive = Drive::new(usual());
+        drive.say("start");
+        drive.guards = vec![guard("errors", Action::Hold, 3, Verdict::Holds)];
+        drive.pass(6);
+        assert!(drive.at().starts_with("held "), "{}", drive.at());
+        drive.say("resume");
+        drive.guards[0].finding = finding(unknown);
+        drive.pass(60);
+        assert_eq!(drive.rollout.state.stage(), Some(0), "{unknown:?}");
+        assert!(drive.report.waits.last().unwrap().what.contains("not over; `promote` goes on"), "{:?}", drive.report);
+        drive.guards[0].finding = finding(over);
+        drive.pass(1);
+        assert_eq!(drive.rollout.state.stage(), Some(1), "{unknown:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_kept_waits_and_guards_go_on() {
     let mut drive = Drive::new(usual());
     drive.say("start");
