@@ -391,14 +391,13 @@ impl Upload {
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if polled.is_pending() {
+        let Poll::Ready(polled) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             self.waiting_since.get_or_insert_with(clock::now);
             self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
-        }
+        };
         let since = self.waiting_since.take();
-        let frame = match ready!(polled) {
+        let frame = match polled {
             None => {
                 self.finished = true;
                 return Poll::Ready(None);
